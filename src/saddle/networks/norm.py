@@ -1,0 +1,153 @@
+"""Normalisation of activations and of weights."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from saddle.distributed import all_reduce, is_distributed
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation whose statistics are those of all processes (Ioffe and Szegedy 2015).
+
+    Made of ordinary operations on a differentiable all-reduce where there are several processes, so it works on CPU
+    and under double backward; torch.nn.SyncBatchNorm does neither.
+
+    Args:
+        channels: number of channels C of the input [B, C] or [B, C, H, W].
+        affine: learn a gain (initially 1) and a bias (initially 0) per channel.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, affine: bool = True, eps: float = 1e-5, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, C] or [B, C, H, W]."""
+        if not self.training or not is_distributed():
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+            )
+        return self._synchronised(x)
+
+    def _synchronised(self, x: Tensor) -> Tensor:
+        wide = x if x.dtype == torch.float64 else x.float()
+        axes = [0, *range(2, x.dim())]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        count = torch.full_like(wide[:1].flatten()[:1], x.numel() / x.shape[1])
+        with torch.no_grad():  # a shift close to the mean keeps E[x^2] - E[x]^2 from cancelling
+            shift = self.running_mean.to(wide.dtype)
+        centred = wide - shift.view(shape)
+        sums = all_reduce(torch.cat([centred.sum(axes), centred.square().sum(axes), count]))
+        channels, total = x.shape[1], sums[-1]
+        offset = sums[:channels] / total
+        variance = sums[channels:-1] / total - offset.square()
+        with torch.no_grad():
+            self.running_mean.lerp_((offset + shift).to(self.running_mean.dtype), self.momentum)
+            unbiased = variance * (total / (total - 1).clamp(min=1))
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        scale = (variance + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        y = (centred - offset.view(shape)) * scale.view(shape)
+        if self.bias is not None:
+            y = y + self.bias.view(shape)
+        return y.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Show what distinguishes this layer."""
+        return f"{self.running_mean.numel()}, affine={self.weight is not None}, eps={self.eps}"
+
+
+class SpectralNorm(nn.Module):
+    """W / sigma(W): the weight as a matrix (out, rest), divided by its largest singular value (Miyato et al. 2018).
+
+    sigma = u^T W v is differentiated, u and v are not. The power iteration that follows W is not part of the forward
+    pass: `power_iterate` runs it once per step of the player that owns the weight, so one pass over real and fake
+    images together and two separate passes see the same weight.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, eps: float = 1e-12):
+        super().__init__()
+        self.eps = eps
+        matrix = weight.detach().flatten(1)
+        self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0], device=matrix.device), dim=0, eps=eps))
+        self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1], device=matrix.device), dim=0, eps=eps))
+        self.iterate(weight, 15)
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor, times: int = 1) -> None:
+        """Power iteration: v <- W^T u, u <- W v, each normalised; in the weight's own precision."""
+        matrix = weight.flatten(1)
+        with torch.autocast(matrix.device.type, enabled=False):
+            for _ in range(times):
+                F.normalize(matrix.T @ self.u, dim=0, eps=self.eps, out=self.v)
+                F.normalize(matrix @ self.v, dim=0, eps=self.eps, out=self.u)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The normalised weight, same shape."""
+        with torch.autocast(weight.device.type, enabled=False):
+            # clones, because u and v may be iterated in place before the backward pass
+            sigma = (self.u.clone() * (weight.flatten(1) @ self.v.clone())).sum()
+            return weight / sigma
+
+
+def spectral_norm(module: M, eps: float = 1e-12) -> M:
+    """Put a spectral norm on `module.weight` (a convolution, linear layer or embedding) and return the module."""
+    parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight, eps), unsafe=True)
+    return module
+
+
+def power_iterate(module: nn.Module) -> None:
+    """One power iteration of every spectral norm inside `module`."""
+    for child in module.modules():
+        if isinstance(child, parametrize.ParametrizationList):
+            for parametrization in child:
+                if isinstance(parametrization, SpectralNorm):
+                    parametrization.iterate(child.original)
+
+
+class ChannelLayerNorm(nn.GroupNorm):
+    """Layer normalisation over (C, H, W) of each image with a gain and a bias per channel, as WGAN-GP's critics use."""
+
+    def __init__(self, channels: int):
+        super().__init__(1, channels)
+
+
+NORMS = ("batch", "layer", "instance", "spectral", "none")
+
+
+def activation_norm(name: str, channels: int) -> nn.Module:
+    """The layer that follows a convolution under the norm `name` (see NORMS): identity for spectral and none."""
+    layers = {
+        "batch": BatchNorm,
+        "layer": ChannelLayerNorm,
+        "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
+        "spectral": lambda c: nn.Identity(),
+        "none": lambda c: nn.Identity(),
+    }
+    return layers[name](channels)
+
+
+def weight_norm(name: str, module: M) -> M:
+    """`module` with its weight normalised where the norm `name` is one of weights: spectral."""
+    return spectral_norm(module) if name == "spectral" else module

@@ -1,0 +1,107 @@
+"""Random numbers as a function of (seed, key, position), never of history or of the process that asks.
+
+A training run draws its latents, labels, flips, augmentations and interpolation weights from `Draws`: every process
+draws the numbers of the whole global batch and keeps its own rows. So one process and many see the same numbers, and
+a run that is resumed in the middle of an epoch needs no stored generator state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_BLOCK = 256  # samples that share one generator outside training; any chunk of samples is cut from whole blocks
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows [start, stop) of a batch of `total` rows that is spread over the processes."""
+
+    start: int
+    stop: int
+    total: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def times(self, k: int) -> Rows:
+        """The rows of a batch in which every row is k consecutive ones."""
+        return Rows(self.start * k, self.stop * k, self.total * k)
+
+
+def generator(seed: int, *key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator whose state is a hash of `seed` and `key`."""
+    text = "/".join(str(part) for part in (seed, *key))
+    state = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    return torch.Generator(device=device).manual_seed(state)
+
+
+class Draws:
+    """The random numbers of one stream of one iteration, cut to the rows of this process.
+
+    Two objects with the same (seed, iteration, stream) give the same numbers to the same sequence of calls.
+
+    Args:
+        seed: the run's seed.
+        iteration: number of finished iterations.
+        stream: what the numbers are for, e.g. ``"discriminator/0"``.
+        rows: the rows of the global batch that this process holds.
+        device: where the numbers are needed. A CPU and a GPU draw different numbers.
+        dtype: floating point type of `normal` and `uniform`; the numbers are drawn in float32, so that a run in
+            float64 sees the same ones.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        iteration: int,
+        stream: str,
+        rows: Rows,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.rows, self.device, self.dtype = rows, torch.device(device), dtype
+        self._generator = generator(seed, iteration, stream, device=self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers [rows, *shape]."""
+        return self._cut(torch.randn(self.rows.total, *shape, generator=self._generator, device=self.device))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), [rows, *shape]."""
+        return self._cut(torch.rand(self.rows.total, *shape, generator=self._generator, device=self.device))
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Uniform integers in [0, high), int64 [rows, *shape]."""
+        size = (self.rows.total, *shape)
+        return self._cut(torch.randint(high, size, generator=self._generator, device=self.device))
+
+    def _cut(self, numbers: Tensor) -> Tensor:
+        numbers = numbers[self.rows.start : self.rows.stop]
+        return numbers.to(self.dtype) if numbers.is_floating_point() else numbers
+
+
+def rows_normal(seed: int, stream: str, start: int, stop: int, *shape: int) -> Tensor:
+    """Standard normal numbers of the samples [start, stop): float32 [stop - start, *shape], each sample's its own."""
+    return _blocks(start, stop, lambda block: torch.randn(_BLOCK, *shape, generator=generator(seed, stream, block)))
+
+
+def rows_uniform(seed: int, stream: str, start: int, stop: int, *shape: int) -> Tensor:
+    """Uniform numbers in [0, 1) of the samples [start, stop): float32 [stop - start, *shape]."""
+    return _blocks(start, stop, lambda block: torch.rand(_BLOCK, *shape, generator=generator(seed, stream, block)))
+
+
+def rows_integers(seed: int, stream: str, start: int, stop: int, high: int) -> Tensor:
+    """Uniform integers in [0, high) of the samples [start, stop): int64 [stop - start]."""
+    return _blocks(start, stop, lambda block: torch.randint(high, (_BLOCK,), generator=generator(seed, stream, block)))
+
+
+def _blocks(start: int, stop: int, draw) -> Tensor:
+    if stop <= start:
+        return draw(0)[:0]
+    first = start // _BLOCK
+    numbers = torch.cat([draw(block) for block in range(first, (stop - 1) // _BLOCK + 1)])
+    return numbers[start - first * _BLOCK : stop - first * _BLOCK]
