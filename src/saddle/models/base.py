@@ -1,0 +1,318 @@
+"""The two-player game: how discriminator and generator take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from saddle import latents
+from saddle.distributed import Delayed, Share, all_reduce, average_gradients, world_size
+from saddle.losses import Loss
+from saddle.models.ema import EMA
+from saddle.models.guard import Guard
+from saddle.networks.discriminator import Discriminator
+from saddle.networks.norm import power_iterate
+from saddle.optimizers import make_optimizer
+from saddle.penalties import Penalty
+from saddle.randomness import Draws, rows_integers
+from saddle.turn import Player, Turn
+
+Reals = list[tuple[Tensor, Tensor]]  # the micro-batches of one update: images in [-1, 1] and labels
+
+
+class GAN(LightningModule):
+    """A generator and a discriminator, trained with manual optimisation.
+
+    One training step is one iteration: `d_steps` updates of D, then one of G. A variant whose steps differ overrides
+    `discriminator_step` or `generator_step`; losses, penalties, heads, networks and augmentations are given.
+
+    Args:
+        generator: latents [B, latent_dim] and labels [B] to images [B, C, H, W] in [-1, 1].
+        discriminator: trunk and head.
+        loss: the adversarial objective.
+        penalties: regularisers by name.
+        augment: what D sees of images: (images, Draws) to images.
+        classes: number of classes; 0 without labels.
+        batch_size: real images of one D update over all processes.
+        latent_dim: length of a latent vector.
+        latent: its prior, "normal" or "uniform".
+        d_steps: D updates per iteration.
+        optimizer: "adam", "rmsprop" or "sgd".
+        g_lr, d_lr: learning rates of G and D.
+        beta1, beta2, eps: constants of the optimiser.
+        ema: decay of G's moving average, in [0, 1); 0 for none.
+        ema_start: iterations before the average starts.
+        flip: mirror real images at random.
+        accumulate: micro-batches per update.
+        precision: "32", "64", "bf16-mixed" or "16-mixed"; `sample` follows it too.
+        nonfinite: "stop" or "skip" at a step with a non-finite gradient.
+        seed: of every random number that training draws.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: Discriminator,
+        loss: Loss,
+        penalties: Mapping[str, Penalty],
+        augment: Callable[[Tensor, Draws], Tensor],
+        *,
+        classes: int,
+        batch_size: int,
+        latent_dim: int,
+        latent: latents.Prior = "normal",
+        d_steps: int = 1,
+        optimizer: str = "adam",
+        g_lr: float = 2e-4,
+        d_lr: float = 2e-4,
+        beta1: float = 0.5,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        ema: float = 0.999,
+        ema_start: int = 0,
+        flip: bool = False,
+        accumulate: int = 1,
+        precision: str = "32",
+        nonfinite: str = "stop",
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.discriminator, self.loss = generator, discriminator, loss
+        self.penalties: Mapping[str, Penalty] = nn.ModuleDict(penalties)  # type: ignore[assignment]
+        self.augment = augment
+        self.ema = EMA(generator, ema, ema_start)
+        self.classes, self.batch_size, self.latent_dim, self.latent = classes, batch_size, latent_dim, latent
+        self.d_steps, self.accumulate, self.flip, self.seed, self.precision = d_steps, accumulate, flip, seed, precision
+        self.optimizer_options = {"name": optimizer, "beta1": beta1, "beta2": beta2, "eps": eps}
+        self.lr = {"discriminator": d_lr, "generator": g_lr}
+        self.guard = Guard("scaler" if precision == "16-mixed" else nonfinite)
+        self.iteration = 0  # finished iterations
+        self.stop_vote = 0.0  # this process's wish to stop, which rides along with G's gradients
+        self.scores: dict[str, float] = {}  # the latest of every recorded scalar
+        self._stop_votes = Delayed()
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    # ---- the two steps ------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One iteration on this process's share of `d_steps` batches: images (uint8) and labels, update by update."""
+        self.guard.check()
+        for k, reals in enumerate(self.reals(*batch)):
+            self.discriminator_step(self.iteration * self.d_steps + k, reals)
+        self.generator_step(self.iteration, reals)
+        self.ema.update(self.generator, self.iteration)
+        self.iteration += 1
+
+    def discriminator_step(self, step: int, reals: Reals) -> None:
+        """D descends its loss on real images and on images that G makes for it without a graph."""
+        self.descend("discriminator", step, reals, self.discriminator_objective)
+
+    def generator_step(self, step: int, reals: Reals) -> None:
+        """G descends its loss through a D whose parameters are frozen: no gradient is computed for them."""
+        with frozen(self.discriminator):
+            self.descend("generator", step, reals, self.generator_objective)
+
+    def discriminator_objective(self, turn: Turn) -> Tensor:
+        """The adversarial loss of D."""
+        self.track_logits(turn.real_logits, turn.fake_logits)
+        return self.loss.discriminator(turn.real_logits, turn.fake_logits)
+
+    def generator_objective(self, turn: Turn) -> Tensor:
+        """The adversarial loss of G."""
+        return self.loss.generator(turn.fake_logits, turn.real_logits if self.loss.reads_real else None)
+
+    def descend(self, player: Player, step: int, reals: Reals, objective: Callable[[Turn], Tensor]) -> None:
+        """One optimiser step of a player: its objective, its penalties that are due and its head's term.
+
+        Args:
+            player: who steps.
+            step: the number of steps that the player has behind it.
+            reals: the micro-batches of real images.
+            objective: the adversarial loss of one micro-batch.
+        """
+        network, optimizer = self.player(player)
+        penalties = {name: p for name, p in self.penalties.items() if p.player == player}
+        due = {name: p for name, p in penalties.items() if p.due(step)}
+        needs = frozenset[str]().union(*(p.needs for p in due.values()))
+        optimizer.zero_grad()
+        power_iterate(network)
+        for micro, (images, labels) in enumerate(reals):
+            turn = Turn(self, player, step, micro, images, labels, needs)
+            loss = objective(turn)
+            self.track(f"{player[0]}_loss", loss)
+            for name, penalty in due.items():
+                loss = self.add(loss, f"penalty/{name}", penalty(turn), penalty.every)
+            loss = self.add(loss, f"{player[0]}_head", self.discriminator.head.loss(turn))
+            self.manual_backward(loss / self.accumulate)
+        parameters = {f"{player}.{name}": p for name, p in network.named_parameters() if p.requires_grad}
+        self._stop_votes.put(average_gradients(parameters.values(), self.stop_vote))
+        if self.guard.admits(optimizer.optimizer, parameters, self.iteration):
+            optimizer.step()
+            for penalty in penalties.values():
+                penalty.after_step(self)
+
+    # ---- what the steps are made of -----------------------------------------------------------------------------
+
+    def player(self, player: Player) -> tuple[nn.Module, Any]:
+        """The network of a player and its optimiser in Lightning's wrapper."""
+        d_optimizer, g_optimizer = self.optimizers()  # type: ignore[misc]
+        if player == "discriminator":
+            return self.discriminator, d_optimizer
+        return self.generator, g_optimizer
+
+    def add(self, loss: Tensor, name: str, term: Tensor | None, factor: float = 1.0) -> Tensor:
+        """`loss` plus `factor` times a term, which is logged without the factor."""
+        if term is None:
+            return loss
+        self.track(name, term)
+        return loss + factor * term
+
+    @property
+    def share(self) -> Share:
+        """This process's part of the global batch."""
+        return Share(self.batch_size, world_size(), torch.distributed.get_rank() if world_size() > 1 else 0, self.accumulate)
+
+    def reals(self, images: Tensor, labels: Tensor) -> Iterator[Reals]:
+        """The real images of each update, in [-1, 1] and mirrored at random where the data says so."""
+        memory_format = torch.channels_last if images.dim() == 4 else torch.contiguous_format
+        pieces = zip(
+            images.chunk(self.d_steps * self.accumulate), labels.chunk(self.d_steps * self.accumulate), strict=True
+        )
+        micro_batches = []
+        for i, (x, y) in enumerate(pieces):
+            x = x.to(self.dtype).div_(127.5).sub_(1)
+            if self.flip:
+                draws = Draws(self.seed, self.iteration, f"flip/{i}", self.share.rows, x.device)
+                x = torch.where(draws.uniform(1, 1, 1) < 0.5, x.flip(-1), x)
+            micro_batches.append((x.contiguous(memory_format=memory_format), y))
+        for k in range(self.d_steps):
+            yield micro_batches[k * self.accumulate : (k + 1) * self.accumulate]
+
+    def draw_latents(self, draws: Draws) -> Tensor:
+        """Latents of one micro-batch, [b, latent_dim]."""
+        return latents.draw(self.latent, draws, self.latent_dim)
+
+    def draw_labels(self, draws: Draws) -> Tensor:
+        """Labels of the generated images of one micro-batch, int64 [b]: uniform; zeros without classes."""
+        return draws.integers(max(self.classes, 1))
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers of D and of G, in this order."""
+        return [
+            make_optimizer(parameters=network.parameters(), lr=self.lr[player], **self.optimizer_options)
+            for player, network in (("discriminator", self.discriminator), ("generator", self.generator))
+        ]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether labels reach D, so that images of a class can be asked for."""
+        return self.discriminator.head.needs_labels
+
+    @property
+    def stop_votes(self) -> float:
+        """How many processes wished to stop, as of the last iteration; the same number on every process."""
+        return self._stop_votes.get()
+
+    # ---- scalars ------------------------------------------------------------------------------------------------
+
+    def track(self, name: str, value: Tensor) -> None:
+        """Add to the running mean of a scalar; nothing waits for the device until `tracked` is called."""
+        value = value.detach()
+        self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def track_logits(self, real: Tensor, fake: Tensor) -> None:
+        """Track the mean logits and D's accuracy."""
+        real, fake = real.detach(), fake.detach()
+        boundary = self.loss.boundary(real, fake)
+        self.track("real_logits", real.mean())
+        self.track("fake_logits", fake.mean())
+        self.track("d_accuracy_real", (real > boundary).to(real.dtype).mean())
+        self.track("d_accuracy_fake", (fake < boundary).to(fake.dtype).mean())
+
+    def tracked(self) -> dict[str, float]:
+        """The means since the last call, over all processes, as ``train/<name>``. Every process must call it."""
+        if not self._sums:
+            return {}
+        names = list(self._sums)
+        means = torch.stack([self._sums[name].double() / self._counts[name] for name in names])
+        means = (all_reduce(means) / world_size()).tolist()
+        self._sums.clear()
+        self._counts.clear()
+        return {f"train/{name}": value for name, value in zip(names, means, strict=True)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is not a parameter or a buffer."""
+        sums = {name: value.cpu() for name, value in self._sums.items()}
+        checkpoint["saddle"] = {"iteration": self.iteration, "sums": sums, "counts": dict(self._counts)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        own = checkpoint["saddle"]
+        self.iteration = own["iteration"]
+        self._sums = {name: value.to(self.device) for name, value in own["sums"].items()}
+        self._counts = dict(own["counts"])
+
+    # ---- samples ------------------------------------------------------------------------------------------------
+
+    def forward_context(self) -> AbstractContextManager:
+        """The autocast context of `precision`, for use outside a training step."""
+        kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        if self.precision not in kinds:
+            return nullcontext()
+        return torch.autocast(self.device.type, kinds[self.precision], cache_enabled=False)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        start: int,
+        stop: int,
+        *,
+        seed: int = 0,
+        labels: int | Tensor | None = None,
+        ema: bool = True,
+        truncation: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The generated images number `start` to `stop` of a seed, each a function of (seed, number).
+
+        Args:
+            start, stop: which samples; call it in chunks that fit in memory.
+            seed: of latents and labels.
+            labels: one class, labels int64 [stop - start], or None for random ones.
+            ema: use the moving average of G.
+            truncation: threshold of truncated normal latents, None for none.
+
+        Returns:
+            images [stop - start, C, H, W], float32 or float64 in [-1, 1], and labels int64 [stop - start].
+        """
+        z = latents.sample(self.latent, seed, start, stop, self.latent_dim, truncation).to(self.device, self.dtype)
+        if labels is None:
+            labels = rows_integers(seed, "labels", start, stop, max(self.classes, 1))
+        y = torch.full((stop - start,), labels) if isinstance(labels, int) else labels
+        network = self.ema.module if ema else self.generator
+        training = network.training
+        network.eval()
+        with self.forward_context():
+            images = network(z, y.to(self.device))
+        network.train(training)
+        return images.to(self.dtype), y
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No parameter of `module` requires a gradient inside."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

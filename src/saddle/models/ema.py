@@ -1,0 +1,46 @@
+"""The exponential moving average of a generator."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA(nn.Module):
+    """A copy of `source` whose parameters and floating point statistics average those of the source over steps.
+
+    Parameters and batch norm's running statistics are averaged; everything else (spectral norm's vectors, counters) is
+    copied. Averaging only parameters would leave statistics of another network in the copy.
+
+    Args:
+        source: the network that is trained.
+        decay: weight of the past in each step, in [0, 1); 0 makes the copy follow exactly.
+        start: steps during which the copy follows exactly.
+    """
+
+    def __init__(self, source: nn.Module, decay: float, start: int = 0):
+        super().__init__()
+        self.decay, self.start = decay, start
+        self.module = copy.deepcopy(source).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, source: nn.Module, step: int) -> None:
+        """Take in the source after its step number `step`, counted from 0.
+
+        The decay grows to its value over the first steps as (1 + t) / (10 + t), so that the random initial weights
+        are forgotten also by a run that is shorter than the average's memory.
+        """
+        decay = 0.0 if step < self.start else min(self.decay, (1 + step - self.start) / (10 + step - self.start))
+        averaged: tuple[list, list] = ([], [])
+        own = dict(self.module.named_buffers())
+        for name, value in source.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                averaged[0].append(own[name])
+                averaged[1].append(value)
+            else:
+                own[name].copy_(value)
+        averaged[0].extend(self.module.parameters())
+        averaged[1].extend(source.parameters())
+        torch._foreach_lerp_(averaged[0], averaged[1], 1 - decay)
