@@ -164,15 +164,14 @@ class Share:
         """Rows per micro-batch on this process."""
         return self.batch_size // (self.processes * self.accumulate)
 
-    @property
-    def rows(self) -> Rows:
-        """The rows of a micro-batch that this process holds; the same in every micro-batch."""
-        return Rows(self.rank * self.local, (self.rank + 1) * self.local, self.batch_size // self.accumulate)
+    def rows(self, micro: int) -> Rows:
+        """The rows of the global batch that this process holds in micro-batch number `micro`."""
+        start = (micro * self.processes + self.rank) * self.local
+        return Rows(start, start + self.local, self.batch_size)
 
     def indices(self) -> list[int]:
         """Positions in the global batch that this process holds, by micro-batch, then by row."""
-        size = self.batch_size // self.accumulate
-        return [m * size + row for m in range(self.accumulate) for row in range(self.rows.start, self.rows.stop)]
+        return [row for m in range(self.accumulate) for row in range(self.rows(m).start, self.rows(m).stop)]
 
 
 class FlatDDPStrategy(DDPStrategy):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from saddle.distributed import all_reduce, world_size
 from saddle.errors import InputError
-from saddle.turn import Player, Turn, input_gradients
+from saddle.turn import Player, Turn, input_gradients, wide
 
 if TYPE_CHECKING:
     from saddle.models.base import GAN
@@ -127,8 +127,8 @@ class FeatureMatching(Penalty):
 
     def forward(self, turn: Turn) -> Tensor:
         """The term over the global batch."""
-        target = turn.real_features.detach().float().mean(0)
-        return self.weight * (turn.fake_features.float().mean(0) - target).square().sum()
+        target = wide(turn.real_features.detach()).mean(0)
+        return self.weight * (wide(turn.fake_features).mean(0) - target).square().sum()
 
 
 class PathLength(Penalty):
@@ -186,6 +186,7 @@ class Orthogonal(Penalty):
                 # rows are output channels; a transposed convolution keeps them in its second axis
                 weight = weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else weight
                 matrix = weight.flatten(1)
-                gram = matrix @ matrix.T
-                total = total + (gram.square().sum() - gram.diagonal().square().sum())
+                with torch.autocast(matrix.device.type, enabled=False):  # bfloat16 would drown small products
+                    gram = matrix @ matrix.T
+                    total = total + (gram - gram.diagonal().diag()).square().sum()
         return self.weight * total

@@ -36,9 +36,9 @@ class Turn:
 
     def draws(self, purpose: str) -> Draws:
         """Random numbers for one purpose of this turn."""
-        stream = f"{self.player}/{self.step}/{self.micro}/{purpose}"
-        model = self.model
-        return Draws(model.seed, model.iteration, stream, model.share.rows, self.real.device, self.real.dtype)
+        model, stream = self.model, f"{self.player}/{self.step}/{purpose}"
+        rows = model.share.rows(self.micro)
+        return Draws(model.seed, model.iteration, stream, rows, self.real.device, self.real.dtype)
 
     @cached_property
     def latents(self) -> Tensor:
@@ -57,7 +57,7 @@ class Turn:
     def discriminate(self, images: Tensor, labels: Tensor) -> Verdict:
         """What D says of any images; logits in float32 at least."""
         logits, features = self.model.discriminator(images, labels)
-        return Verdict(logits.to(torch.promote_types(logits.dtype, torch.float32)), features)
+        return Verdict(wide(logits), features)
 
     def _seen(self, kind: str) -> tuple[Tensor, Tensor]:
         images, labels = (self.real, self.real_labels) if kind == "real" else (self.fake, self.fake_labels)
@@ -96,6 +96,11 @@ class Turn:
     @cached_property
     def fake_features(self) -> Tensor:
         return all_gather(self.fake_verdict.features)
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def input_gradients(logits: Tensor, images: Tensor) -> Tensor:

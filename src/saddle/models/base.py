@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from saddle import latents
-from saddle.distributed import Delayed, Share, all_reduce, average_gradients, world_size
+from saddle.distributed import Delayed, Share, all_reduce, average_gradients, rank, world_size
 from saddle.losses import Loss
 from saddle.models.ema import EMA
 from saddle.models.guard import Guard
@@ -177,7 +177,7 @@ class GAN(LightningModule):
     @property
     def share(self) -> Share:
         """This process's part of the global batch."""
-        return Share(self.batch_size, world_size(), torch.distributed.get_rank() if world_size() > 1 else 0, self.accumulate)
+        return Share(self.batch_size, world_size(), rank(), self.accumulate)
 
     def reals(self, images: Tensor, labels: Tensor) -> Iterator[Reals]:
         """The real images of each update, in [-1, 1] and mirrored at random where the data says so."""
@@ -189,7 +189,8 @@ class GAN(LightningModule):
         for i, (x, y) in enumerate(pieces):
             x = x.to(self.dtype).div_(127.5).sub_(1)
             if self.flip:
-                draws = Draws(self.seed, self.iteration, f"flip/{i}", self.share.rows, x.device)
+                update, micro = divmod(i, self.accumulate)
+                draws = Draws(self.seed, self.iteration, f"flip/{update}", self.share.rows(micro), x.device)
                 x = torch.where(draws.uniform(1, 1, 1) < 0.5, x.flip(-1), x)
             micro_batches.append((x.contiguous(memory_format=memory_format), y))
         for k in range(self.d_steps):

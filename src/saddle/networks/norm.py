@@ -90,13 +90,15 @@ class SpectralNorm(nn.Module):
         super().__init__()
         self.eps = eps
         matrix = weight.detach().flatten(1)
-        self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0], device=matrix.device), dim=0, eps=eps))
-        self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1], device=matrix.device), dim=0, eps=eps))
+        for name, size in zip(("u", "v"), matrix.shape, strict=True):
+            self.register_buffer(name, F.normalize(matrix.new_empty(size).normal_(), dim=0, eps=eps))
         self.iterate(weight, 15)
 
     @torch.no_grad()
     def iterate(self, weight: Tensor, times: int = 1) -> None:
         """Power iteration: v <- W^T u, u <- W v, each normalised; in the weight's own precision."""
+        if weight.is_meta:
+            return
         matrix = weight.flatten(1)
         with torch.autocast(matrix.device.type, enabled=False):
             for _ in range(times):
@@ -105,6 +107,8 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The normalised weight, same shape."""
+        if weight.is_meta:
+            return weight.clone()
         with torch.autocast(weight.device.type, enabled=False):
             # clones, because u and v may be iterated in place before the backward pass
             sigma = (self.u.clone() * (weight.flatten(1) @ self.v.clone())).sum()
