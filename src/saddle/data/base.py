@@ -1,0 +1,129 @@
+"""What all data modules share: looking for the files, checking them against the configuration, loading."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from saddle.data.images import Images
+from saddle.data.loader import Iterations, Loader
+from saddle.data.sets import ImageSet, MemorySet, StreamedSet
+from saddle.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Part:
+    """One part (training or test) of a data set as its files hold it: labels int64 [N], or None where it has none."""
+
+    images: Images
+    labels: Tensor | None
+
+
+class DataModule(LightningDataModule):
+    """Base of all data modules: a subclass says how to look for its files and how to read them.
+
+    Without a trainer: call `prepare_data()`, then `setup()`, then use `train_set` and `test_set`.
+
+    Args:
+        resolution: pixels of a side; images are resized to it.
+        channels: 1 or 3; refused if the files have others and cannot be converted.
+        classes: number of classes; refused if the files have others. 0 leaves the labels away: all are 0.
+        batch_size: real images of one D update over all processes.
+        flip: whether the model flips half of the images horizontally.
+        path: folder to look for the files in.
+        workers: processes that decode a set that is not held in memory.
+        memory_gb: a part of up to this many gigabytes, resized, is held in memory.
+        classifier: name of the repository's own classifier of these images, or None.
+
+    Raises:
+        InputError: in `prepare_data` and `setup`, if files are missing, damaged or do not fit the arguments.
+    """
+
+    train_set: ImageSet
+    test_set: ImageSet | None
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        channels: int,
+        classes: int,
+        batch_size: int,
+        flip: bool,
+        path: str = ".",
+        workers: int = 0,
+        memory_gb: float = 3.0,
+        classifier: str | None = None,
+    ):
+        super().__init__()
+        self.resolution, self.channels, self.classes = resolution, channels, classes
+        self.batch_size, self.flip, self.workers, self.memory_gb = batch_size, flip, workers, memory_gb
+        self.path, self.classifier = Path(path).expanduser(), classifier
+
+    def look(self) -> None:  # noqa: B027 (what is made in memory needs no files)
+        """Finds the files, or downloads and unpacks them. One process of each machine does this.
+
+        Raises:
+            InputError: if that fails; it says which file to put where.
+        """
+
+    @abstractmethod
+    def read(self) -> tuple[Part, Part | None]:
+        """The training part, and the test part where there is one. Every process does this."""
+
+    def prepare_data(self) -> None:
+        self.look()
+
+    def setup(self, stage: str | None = None) -> None:
+        if hasattr(self, "train_set"):
+            return
+        if self.resolution < 1:
+            raise InputError(f"data.resolution={self.resolution}: choose 1 or more pixels")
+        train, test = self.read()
+        self.test_set = None if test is None else self._load(test)
+        self.train_set = self._load(train)
+
+    def train_dataloader(self) -> Loader:
+        """The endless loader, starting at the iteration that the model has reached."""
+        assert self.trainer is not None
+        model: Any = self.trainer.lightning_module
+        iterations = Iterations(len(self.train_set), model.seed, model.share, model.d_steps, start=model.iteration)
+        return Loader(self.train_set, iterations, self.workers)
+
+    def _load(self, part: Part) -> ImageSet:
+        images, labels = part.images, self._check(part)
+        if images.bytes > self.memory_gb * 1e9:
+            return StreamedSet(images, labels)
+        log.info("reading %d images of %s into memory", len(images), images.where)
+        return MemorySet(images.read_all(), labels)
+
+    def _check(self, part: Part) -> Tensor:
+        """The labels to use: those of the files, or zeros where the configuration has no classes."""
+        images, where = part.images, part.images.where
+        if not len(images):
+            raise InputError(f"{where} holds no images")
+        if images.channels != self.channels:
+            raise InputError(
+                f"data.channels={self.channels}, but the images of {where} have {images.channels}: "
+                f"set data.channels={images.channels}"
+            )
+        found = 0 if part.labels is None else int(part.labels.max()) + 1
+        if part.labels is None or self.classes == 0:
+            labels = torch.zeros(len(images), dtype=torch.int64)
+        else:
+            labels = part.labels
+        if self.classes not in (0, found):
+            raise InputError(
+                f"data.classes={self.classes}, but {where} holds {found} classes: "
+                f"set data.classes={found}" + (", or 0 to leave the labels away" if found else "")
+            )
+        return labels

@@ -1,0 +1,69 @@
+"""Looking for the files of public data sets, downloading them, and the errors that say what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from torchvision.datasets.utils import download_url
+
+from saddle.errors import InputError
+
+_SECONDS = 20.0  # without an answer, after which a download has failed
+
+
+def first_with(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+    """The first of `folders` that holds all files (or folders) of `names`, or None."""
+    return next((folder for folder in folders if all((folder / name).exists() for name in names)), None)
+
+
+@contextmanager
+def made_whole(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` to write to, renamed to `target` when the block ends without an exception.
+
+    So nobody, not even a job that prepares the same data at the same time, ever sees a part of a file or folder.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield work / target.name
+        if not (target.is_dir() and any(target.iterdir())):  # another job was faster
+            os.replace(work / target.name, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def download(mirrors: Sequence[str], target: Path, md5: str) -> None:
+    """Downloads `target` from the first of the URLs `mirrors` that gives a file with this checksum.
+
+    Raises:
+        OSError: if none does; its message has the reason of each.
+    """
+    reasons = []
+    for url in mirrors:
+        try:
+            with made_whole(target) as work:
+                _download_url(url, work, md5)
+            return
+        except (OSError, RuntimeError) as error:  # URLError is the first; torchvision's wrong checksum the second
+            reasons.append(f"{url}: {' '.join(str(error).split())}")
+    raise OSError("; ".join(reasons))
+
+
+def _download_url(url: str, target: Path, md5: str) -> None:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS)
+    try:
+        download_url(url, str(target.parent), target.name, md5)
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def damaged(path: Path | str, reason: object) -> InputError:
+    """The error for a file that is not what its name says."""
+    return InputError(f"{path} is damaged ({' '.join(str(reason).split())}): delete it and get it anew")

@@ -1,0 +1,107 @@
+"""LSUN, one category of scenes, straight from its LMDB."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saddle.data.base import DataModule, Part
+from saddle.data.files import damaged, first_with
+from saddle.data.images import Images, decode
+from saddle.errors import InputError
+
+
+class LSUN(DataModule):
+    """A category of LSUN (Yu et al., arXiv:1506.03365), e.g. 3,033,042 bedrooms, without labels; needs lmdb.
+
+    `<category>_train_lmdb` is looked for in data.path and its sub-folder `lsun`. Nothing is downloaded: bedroom alone
+    has 43 GB.
+
+    Args:
+        category: bedroom, church_outdoor, ...
+    """
+
+    def __init__(self, *, category: str, **options: Any):
+        super().__init__(**options)
+        self.category = category
+
+    def read(self) -> tuple[Part, Part | None]:
+        train = self._find("train")
+        if train is None:
+            name = f"{self.category}_train_lmdb"
+            raise InputError(
+                f"data=lsun: no {name} in {self.path / 'lsun'} or {self.path}: get and unpack "
+                f"http://dl.yf.io/lsun/scenes/{name}.zip, or set data.path"
+            )
+        test = self._find("val")
+        return self._part(train), None if test is None else self._part(test)
+
+    def _find(self, split: str) -> Path | None:
+        name = f"{self.category}_{split}_lmdb"
+        root = first_with([self.path / "lsun", self.path], [f"{name}/data.mdb"])
+        return None if root is None else root / name
+
+    def _part(self, folder: Path) -> Part:
+        return Part(LMDBImages(folder, self.resolution, self.channels), None)
+
+
+class LMDBImages(Images):
+    """The encoded images that are the values of an LMDB, in the order of its keys.
+
+    Args:
+        folder: of the database.
+        resolution: pixels of a side.
+        channels: 1 (grey) or 3 (RGB).
+    """
+
+    def __init__(self, folder: Path, resolution: int, channels: int):
+        self.folder, self.resolution, self.channels, self.where = folder, resolution, channels, str(folder)
+        self._environments: dict[int, Any] = {}
+        with self._database().begin() as transaction:
+            keys = list(transaction.cursor().iternext(values=False))
+        # one buffer: a list's reference counts would unshare the memory of workers
+        self._keys = b"".join(keys)
+        self._ends = np.cumsum([0, *map(len, keys)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        with self._database().begin() as transaction:
+            return torch.stack([self._image(transaction, index) for index in indices])
+
+    def fingerprint(self) -> str:
+        stat = os.stat(self.folder / "data.mdb")
+        text = f"{self.folder} {stat.st_size} {stat.st_mtime_ns} {self.resolution} {self.channels}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _image(self, transaction: Any, index: int) -> Tensor:
+        key = self._keys[self._ends[index] : self._ends[index + 1]]
+        return decode(transaction.get(key), f"{self.folder}/{key.hex()}", self.resolution, self.channels)
+
+    def _database(self) -> Any:
+        """The environment, opened once in each process: LMDB forbids using, or closing, one of before a fork."""
+        if os.getpid() not in self._environments:
+            self._environments[os.getpid()] = _open(self.folder)
+        return self._environments[os.getpid()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_environments": {}}
+
+
+def _open(folder: Path) -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise InputError("data=lsun needs lmdb: pip install 'saddle-gan[data]'") from error
+    try:
+        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1)
+    except lmdb.Error as error:
+        raise damaged(folder, error) from error
