@@ -1,0 +1,21 @@
+"""Where Hydra finds the launcher of `hydra/launcher=processes`: it takes plugins from this package only."""
+
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+
+from saddle.run.jobs import Processes
+
+
+class ProcessLauncher(Processes):
+    """Runs each job of a sweep as a child process tree of its own."""
+
+
+@dataclass
+class ProcessLauncherConf:
+    """What `hydra/launcher=processes` stands for."""
+
+    _target_: str = "hydra_plugins.saddle_launcher.ProcessLauncher"
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="processes", node=ProcessLauncherConf, provider="saddle")

@@ -1,0 +1,148 @@
+"""From a configuration to the objects of a run: data, model, trainer."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_class, instantiate
+from lightning.pytorch import Callback, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from saddle.data.base import DataModule
+from saddle.errors import InputError
+from saddle.models.base import GAN
+from saddle.networks.discriminator import Discriminator
+from saddle.run.check import length
+from saddle.run.checkpoint import find_resumable, load_checkpoint
+from saddle.run.folder import RunFolder
+
+#: Facts of a group's yaml that the config check reads and no constructor takes.
+FACTS = ("per_sample_gradient",)
+
+_LIGHTNING_PRECISION = {"32": "32-true", "64": "64-true"}
+
+
+def resolve_precision(precision: str | int) -> str:
+    """The precision that `auto` means here: bf16-mixed where the hardware multiplies bfloat16 fast, else 32."""
+    if str(precision) != "auto":
+        return str(precision)
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32"
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if fast else "32"
+
+
+def build_data(cfg: DictConfig) -> DataModule:
+    """The data module, not yet set up."""
+    return instantiate(cfg.data)
+
+
+def build_model(cfg: DictConfig) -> GAN:
+    """The model, its weights drawn from `seed`."""
+    seed_everything(cfg.seed, verbose=False)
+    options: dict[str, Any] = {
+        "classes": cfg.data.classes,
+        "batch_size": cfg.data.batch_size,
+        "flip": cfg.data.flip,
+        "accumulate": cfg.trainer.accumulate,
+        "precision": resolve_precision(cfg.precision),
+        "nonfinite": cfg.nonfinite,
+        "seed": cfg.seed,
+    }
+    cls: type[GAN] = get_class(cfg.model._target_)  # type: ignore[assignment]
+    # what a model's class does not take (width, d_norm, ...) is there for its networks, which interpolate it
+    taken = {name for base in cls.__mro__[: cls.__mro__.index(GAN) + 1] for name in inspect.signature(base).parameters}
+    options |= {str(name): value for name, value in cfg.model.items() if name in taken - {"generator", "discriminator"}}
+    trunk = instantiate(cfg.model.trunk)
+    head = instantiate(cfg.model.head)(features=trunk.features)
+    model = cls(
+        generator=instantiate(cfg.model.generator),
+        discriminator=Discriminator(trunk, head),
+        loss=instantiate(cfg.loss),
+        penalties={str(name): instantiate(_without_facts(penalty)) for name, penalty in cfg.penalty.items()},
+        augment=instantiate(cfg.augment),
+        **options,
+    )
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
+    """The callbacks of the configuration, in its order."""
+    iterations, minutes = length(cfg)
+    known = {"folder": str(folder), "iterations": iterations, "minutes": minutes}
+    known["metrics"] = {str(name): instantiate(node) for name, node in cfg.metrics.items()}
+    callbacks = []
+    for node in cfg.callbacks.values():
+        takes = inspect.signature(get_class(node._target_)).parameters
+        callbacks.append(instantiate(node)(**{k: v for k, v in known.items() if k in takes}))
+    return callbacks
+
+
+def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], loggers: list, plugins: list) -> Trainer:
+    """Lightning's trainer: device, processes, precision and loop; the run's life is in the callbacks."""
+    strategy = cfg.trainer.strategy
+    if cfg.trainer.accelerator == "cpu":  # processes of one machine share its cores
+        local = int(cfg.trainer.devices)
+        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))) // local))
+    precision = resolve_precision(cfg.precision)
+    return Trainer(
+        accelerator=cfg.trainer.accelerator,
+        devices=cfg.trainer.devices,
+        num_nodes=cfg.trainer.num_nodes,
+        strategy=strategy if isinstance(strategy, str) else instantiate(strategy),
+        precision=_LIGHTNING_PRECISION.get(precision, precision),  # type: ignore[arg-type]
+        max_epochs=-1,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=plugins,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        benchmark=True,
+    )
+
+
+def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN]:
+    """The config and the trained model of a run folder, in eval mode, on the GPU where there is one.
+
+    Args:
+        folder: the run folder.
+        weights: "last" or "best" checkpoint.
+
+    Raises:
+        InputError: if the folder holds no run, or not this checkpoint, or it is damaged.
+    """
+    run = RunFolder(folder)
+    cfg = run.config()
+    if weights == "last":
+        found = find_resumable(run.checkpoints)
+        path = None if found is None else found
+    else:
+        path = run.checkpoints / f"{weights}.ckpt"
+        path = path if path.exists() else None
+    if path is None:
+        raise InputError(
+            f"{run.path} has no {weights} checkpoint" + (": choose weights=last" if weights == "best" else "")
+        )
+    model = build_model(cfg)
+    checkpoint = load_checkpoint(path)
+    model.on_load_checkpoint(checkpoint)
+    model.load_state_dict(checkpoint["state_dict"])
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return cfg, model.eval()
+
+
+def build_loggers(cfg: DictConfig, folder: Path) -> list:
+    """The loggers of the configuration."""
+    return [instantiate(node, folder=str(folder)) for node in cfg.logger.values()]
+
+
+def _without_facts(node: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(node, [key for key in node if key not in FACTS])  # type: ignore[misc]

@@ -1,0 +1,326 @@
+"""The config is checked before anything heavy is imported. Free of torch.
+
+Three things are checked: the type of the top-level keys (`TABLES`), the type of every option of a group (that of its
+default in the group's yaml), and whether the parts fit each other (`RULES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from saddle.errors import InputError
+from saddle.run.compose import Composer, first_line, near, parse
+
+GROUPS = ("model", "loss", "penalty", "augment", "data", "trainer", "metrics", "logger", "callbacks")
+DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
+
+
+class Kind(NamedTuple):
+    """What a key accepts: in words, and as a test."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+def is_int(value: Any) -> bool:
+    """A whole number, which a bool is not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """An integer or a float, which a bool is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def whole(low: int) -> Kind:
+    """A whole number of at least `low`."""
+    return Kind(f"a whole number of at least {low}", lambda value: is_int(value) and value >= low)
+
+
+def one_of(*choices: Any) -> Kind:
+    """One of a few values."""
+    words = ", ".join(dict.fromkeys(map(str, choices)))
+    return Kind(f"one of {words}", lambda value: value in choices and not isinstance(value, bool))
+
+
+def optional(kind: Kind) -> Kind:
+    """`kind` or null."""
+    return Kind(f"{kind.words}, or null", lambda value: value is None or kind.accepts(value))
+
+
+TEXT = Kind("a text", lambda value: isinstance(value, str))
+SCALAR = Kind("a text or a number", lambda value: isinstance(value, str | int | float))
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+POSITIVE = Kind("a number above 0", lambda value: is_number(value) and value > 0)
+
+TRAIN = {
+    "seed": whole(0),
+    "iterations": optional(whole(0)),
+    "minutes": optional(POSITIVE),
+    "precision": one_of("auto", 32, "32", 64, "64", "bf16-mixed", "16-mixed"),
+    "compile": FLAG,
+    "nonfinite": one_of("stop", "skip"),
+    "resume": optional(SCALAR),
+    "log_every": whole(1),
+    "checkpoint.every": whole(1),
+    "checkpoint.monitor": optional(TEXT),
+    "evaluation.every": whole(0),
+    "evaluation.samples": whole(1),
+    "samples.every": whole(0),
+    "study.jobs": whole(1),
+}
+AFTER = {
+    "run": optional(SCALAR),
+    "weights": one_of("last", "best"),
+    "ema": FLAG,
+    "n": whole(1),
+    "out": optional(SCALAR),
+    "truncation": optional(POSITIVE),
+    "class": optional(whole(0)),
+    "seed": whole(0),
+    "real": optional(SCALAR),
+    "fake": optional(SCALAR),
+    "sweep": optional(SCALAR),
+}
+TABLES = {"train": TRAIN}  # every other command: AFTER
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A config as resolved plain containers, without its `hydra` node.
+
+    Raises:
+        InputError: if a value is missing or an interpolation cannot be resolved.
+    """
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    try:
+        container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from None
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key or 'config'}: {first_line(error)}") from None
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def length(cfg: Mapping[str, Any] | DictConfig) -> tuple[int | None, float | None]:
+    """The iterations and the minutes of training after which a run ends; five minutes where neither is given."""
+    iterations, minutes = cfg["iterations"], cfg["minutes"]
+    return iterations, DEFAULT_MINUTES if iterations is None and minutes is None else minutes
+
+
+def checked(composer: Composer, overrides: Sequence[str], command: str, rules: bool = True) -> dict[str, Any]:
+    """Compose a config and check it.
+
+    Args:
+        composer: of the folder with the configs.
+        overrides: the command line.
+        command: "train", "evaluate", ...
+        rules: check too whether the parts fit each other.
+
+    Returns:
+        The config, resolved and plain, with the names of the chosen options under `choices`.
+
+    Raises:
+        InputError: naming the first thing that is wrong.
+    """
+    cfg, reference = composer.compose(overrides), composer.reference(overrides)
+    groups = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    choices = {key: list(value) if OmegaConf.is_list(value) else value for key, value in groups.items()}
+    config = {**plain(cfg), "choices": choices}
+    check(config, plain(reference), command, [parse(text).key_or_group for text in overrides])
+    if rules:
+        check_rules(config)
+    return config
+
+
+def check(config: Mapping[str, Any], reference: Mapping[str, Any], command: str, typed: Sequence[str] = ()) -> None:
+    """Refuse unknown keys and wrong types.
+
+    Args:
+        config: of this run, resolved; with the names of the chosen options under `choices`.
+        reference: the chosen groups as their yaml files have them, resolved.
+        command: "train", "evaluate", ...
+        typed: the keys given on the command line; checked first, so that an error names them and not what follows.
+
+    Raises:
+        InputError: naming the first key that is wrong.
+    """
+    check_top(config, reference, command)
+    for key in typed:
+        default, known = _select(reference, key)
+        if known and "." in key:
+            check_types(get(config, key), default, key)
+    for group in reference:
+        if isinstance(reference[group], dict) and group != "choices":
+            check_types(config.get(group), reference[group], group)
+
+
+def check_top(config: Mapping[str, Any], reference: Mapping[str, Any], command: str) -> None:
+    """Check the keys that belong to no group against the table of the command."""
+    table = TABLES.get(command, AFTER)
+    for key in config:
+        if key not in reference and key != "choices":
+            raise InputError(f"there is no option {key}{near(key, [*reference])}")
+    for key, kind in table.items():
+        value, found = _select(config, key)
+        if not found and _select(reference, key)[1]:
+            raise InputError(f"{key} must be there: it must be {kind.words}")
+        if found and not kind.accepts(value):
+            raise InputError(f"{key}={_show(value)}: must be {kind.words}")
+
+
+def check_types(value: Any, default: Any, key: str) -> None:
+    """Check a node and all below it: what differs from its default must be of its default's type."""
+    kind = kind_of(default)
+    if value != default and not kind.accepts(value):
+        raise InputError(f"{key}={_show(value)}: must be {kind.words}, like its default {_show(default)}")
+    if isinstance(default, dict):
+        for name in default:
+            check_types(value.get(name), default[name], f"{key}.{name}")
+    if isinstance(default, list) and default and isinstance(value, list):
+        for i, element in enumerate(value):
+            check_types(element, default[min(i, len(default) - 1)], f"{key}[{i}]")
+
+
+def kind_of(default: Any) -> Kind:
+    """What may replace a default value. A default of null or "auto" leaves it to the code that reads it."""
+    if default is None or default == "auto":
+        return Kind("anything", lambda value: True)
+    if isinstance(default, bool):
+        return FLAG
+    if isinstance(default, int):
+        return Kind("a whole number", is_int)
+    if isinstance(default, float):
+        return Kind("a number", is_number)
+    if isinstance(default, str):
+        return TEXT
+    return Kind("a list", lambda v: isinstance(v, list)) if isinstance(default, list) else Kind("options", _is_mapping)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _select(config: Mapping[str, Any], key: str) -> tuple[Any, bool]:
+    """The value under a dotted key, and whether there is one."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None, False
+        value = value[part]
+    return value, True
+
+
+def _show(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# ------------------------------------------------------------------------------------------ do the parts fit each other
+
+Config = Mapping[str, Any]
+
+
+def get(config: Config, key: str) -> Any:
+    """The value under a dotted key, or None."""
+    return _select(config, key)[0]
+
+
+def chosen(config: Config, group: str) -> str:
+    """A group and the option chosen in it, as typed: `model=dcgan`."""
+    return f"{group}={get(config, f'choices.{group}')}"
+
+
+def processes(config: Config) -> int | None:
+    """Number of processes of a run; None where that depends on the machine."""
+    devices, nodes = get(config, "trainer.devices"), get(config, "trainer.num_nodes") or 1
+    count = len(devices) if isinstance(devices, list) else devices
+    return count * nodes if is_int(count) and count > 0 else None
+
+
+def needs_labels(config: Config) -> str | None:
+    """A model that needs labels gets them."""
+    if get(config, "model.needs_labels") and not get(config, "data.classes"):
+        return f"{chosen(config, 'model')} needs labels, and {chosen(config, 'data')} has none (data.classes=0)"
+    return None
+
+
+def resolution_supported(config: Config) -> str | None:
+    """The model can draw images of the data's resolution."""
+    resolution, supported = get(config, "data.resolution"), get(config, "model.resolutions")
+    if supported and resolution not in supported:
+        listed = ", ".join(map(str, supported))
+        return f"data.resolution={resolution}: {chosen(config, 'model')} supports {listed}"
+    return None
+
+
+def batch_divides(config: Config) -> str | None:
+    """Every process gets the same share of each micro-batch."""
+    batch, count, parts = get(config, "data.batch_size"), processes(config), get(config, "trainer.accumulate") or 1
+    if batch is not None and (batch < 1 or batch % ((count or 1) * parts)):
+        return (
+            f"data.batch_size={batch} cannot be shared evenly by {count or 1} processes with "
+            f"trainer.accumulate={parts}: choose a multiple of {(count or 1) * parts}"
+        )
+    return None
+
+
+def gradient_penalty_without_batch_norm(config: Config) -> str | None:
+    """A penalty on each sample's gradient needs a D in which samples do not influence each other."""
+    per_sample = [
+        name
+        for name, penalty in (get(config, "penalty") or {}).items()
+        if isinstance(penalty, Mapping) and penalty.get("per_sample_gradient")
+    ]
+    if per_sample and get(config, "model.d_norm") == "batch":
+        return (
+            f"penalty {per_sample[0]} takes each sample's gradient, and batch norm in D mixes the samples: "
+            "add model.d_norm=none"
+        )
+    return None
+
+
+def monitor_is_produced(config: Config) -> str | None:
+    """The monitored score is one that the chosen metrics log."""
+    monitor = get(config, "checkpoint.monitor")
+    if monitor is None:
+        return None
+    produced = scores(config)
+    if monitor in produced:
+        return None
+    listed = ", ".join(produced) or "none; choose metrics="
+    return f"checkpoint.monitor={monitor}: no chosen metric logs it{near(monitor, produced)} (scores: {listed})"
+
+
+def scores(config: Config) -> list[str]:
+    """The keys that the chosen metrics log: those under `scores` in a metric's yaml, else its name."""
+    keys = []
+    for name, metric in (get(config, "metrics") or {}).items():
+        listed = metric.get("scores") if isinstance(metric, Mapping) else None
+        keys += [f"eval/{score}" for score in listed or [name]]
+    return keys
+
+
+Rule = Callable[[Config], str | None]
+RULES: Sequence[Rule] = (
+    needs_labels,
+    resolution_supported,
+    batch_divides,
+    gradient_penalty_without_batch_norm,
+    monitor_is_produced,
+)
+
+
+def check_rules(config: Config) -> None:
+    """Refuse parts that do not fit each other.
+
+    Raises:
+        InputError: with the first rule's complaint.
+    """
+    for rule in RULES:
+        complaint = rule(config)
+        if complaint:
+            raise InputError(complaint)

@@ -1,0 +1,241 @@
+"""When a run ends, and what is written down about it."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import Logger
+
+from saddle.run import signals
+from saddle.run.folder import RunFolder
+from saddle.run.status import NonFinite, status_of
+from saddle.run.stopwatch import Stopwatch, paused
+from saddle.run.writer import TIMING, CsvWriter
+
+__all__ = ["Life", "NonFinite", "paused"]
+
+WARM_UP = 3  # iterations of a process that its speed leaves out
+VOTES = {"done": 1.0, "preempted": 1024.0, "interrupted": 1024.0**2}  # sums of under 1024 processes tell them apart
+FRECHET = ("eval/fid", "eval/frechet")
+CLASSES, REAL_CLASSES = "eval/classes", "eval/classes_real"  # exp(entropy of the class histogram), of fake and real
+COLLAPSED_CLASSES = 0.5  # of the real set's
+COLLAPSED_FRECHET = 10.0  # times the run's best
+GRACE_SECONDS = 5.0
+
+
+class Life(Callback):
+    """Ends a run when its iterations are reached, its minutes are up, or a signal came; writes results.json.
+
+    Comes after all callbacks but the Checkpointer. Of several processes each votes in `module.stop_vote`; the module
+    hands back the sum, the same everywhere, in `module.stop_votes`, so that all end at the same iteration.
+
+    Args:
+        folder: of the run.
+        iterations: at which the run ends, or None.
+        minutes: of training after which the run ends, or None.
+        images_per_iteration: real images that all processes take in one iteration.
+        log_every: iterations between two rows of timing.csv.
+
+    Attributes:
+        status: how the run ended: "done", "preempted" or "interrupted".
+        stopwatch: runs while training does.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        iterations: int | None,
+        minutes: float | None,
+        images_per_iteration: int,
+        log_every: int,
+    ):
+        self.folder, self.iterations, self.minutes = folder, iterations, minutes
+        self.images_per_iteration, self.log_every = images_per_iteration, log_every
+        self.status = "done"
+        self.stopwatch = Stopwatch()
+        self.best_frechet: float | None = None
+        self.peak_memory = 0
+        self._steps = 0  # of this process
+        self._warm: tuple[int, float] | None = None  # steps and seconds when the warm-up was over
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next process of this run must know."""
+        return {
+            "seconds": self.stopwatch.seconds,
+            "best_frechet": self.best_frechet,
+            "peak_memory": max(self.peak_memory, peak_memory()),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from an earlier process of this run."""
+        self.stopwatch.before = state_dict["seconds"]
+        self.best_frechet, self.peak_memory = state_dict["best_frechet"], state_dict["peak_memory"]
+
+    # ------------------------------------------------------------------------------------------------ Lightning's hooks
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the stopwatch to `saddle.run.stopwatch.paused`."""
+        trainer.stopwatch = self.stopwatch  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the files go on where the checkpoint was written."""
+        for logger in trainer.loggers:
+            if isinstance(logger, CsvWriter):
+                logger.start(iteration_of(pl_module))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back from Lightning, and start the clock; end at once if there is nothing to do."""
+        signals.install()
+        signals.arm(True)
+        if self.reached(iteration_of(pl_module)) or self.time_is_up():
+            trainer.should_stop = True
+        else:
+            self.stopwatch.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Count, and end the run where it is time."""
+        self._steps += 1
+        if self._steps == WARM_UP:
+            self._warm = (self._steps, self.stopwatch.seconds)
+        iteration = iteration_of(pl_module)
+        self.see_scores(pl_module)
+        if iteration % self.log_every == 0:
+            self.log_timing(trainer.loggers, iteration)
+        status = self.end(trainer, pl_module, iteration)
+        if status is not None:
+            self.status = status
+            trainer.should_stop = True
+            self.stopwatch.stop()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of the final scores."""
+        self.stopwatch.stop()
+        self.see_scores(pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write results.json."""
+        signals.arm(False)
+        if trainer.is_global_zero:
+            self.folder.record(status=self.status, error=None, **self.figures(pl_module))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write results.json, then let no process of this run outlive this one."""
+        signals.arm(False)
+        self.stopwatch.stop()
+        status = status_of(exception)
+        if trainer.is_global_zero:
+            self.folder.record(**{**self.figures(pl_module), "diverged": status == "nonfinite"})
+        self.folder.end(status, exception, trainer.is_global_zero)
+        for process in getattr(trainer.strategy.launcher, "procs", []):
+            await_end(process)
+
+    # --------------------------------------------------------------------------------------------------- when to end
+
+    def end(self, trainer: Trainer, module: LightningModule, iteration: int) -> str | None:
+        """How the run ends now, or None; the same on every process."""
+        if self.reached(iteration):
+            return "done"
+        wish = signals.received() or ("done" if self.time_is_up() else None)
+        if trainer.world_size == 1:
+            return wish
+        vote = VOTES[wish] if wish else 0.0
+        if hasattr(module, "stop_votes"):
+            module.stop_vote = vote  # type: ignore[assignment]
+            votes = float(module.stop_votes)  # type: ignore[arg-type]
+        else:
+            votes = float(trainer.strategy.reduce(torch.tensor(vote, device=module.device), reduce_op="sum"))
+        return next((word for word in ("interrupted", "preempted", "done") if votes >= VOTES[word]), None)
+
+    def reached(self, iteration: int) -> bool:
+        """Whether the run has all its iterations."""
+        return self.iterations is not None and iteration >= self.iterations
+
+    def time_is_up(self) -> bool:
+        """Whether the run has had all its minutes."""
+        return self.minutes is not None and self.stopwatch.seconds >= 60 * self.minutes
+
+    # ----------------------------------------------------------------------------------------------- what to write down
+
+    def see_scores(self, module: LightningModule) -> None:
+        """Keep the best Frechet distance of the run."""
+        frechet = frechet_of(module)
+        if frechet is not None and frechet == frechet:
+            self.best_frechet = frechet if self.best_frechet is None else min(self.best_frechet, frechet)
+
+    def log_timing(self, loggers: list[Logger], iteration: int) -> None:
+        """A row of timing.csv."""
+        row = {f"{TIMING}seconds": self.stopwatch.seconds, f"{TIMING}images_per_second": self.images_per_second()}
+        known = {name: value for name, value in row.items() if value is not None}
+        for logger in loggers:
+            logger.log_metrics(known, iteration)
+
+    def images_per_second(self) -> float | None:
+        """Real images per second of training, the warm-up left out; None before its end."""
+        if self._warm is None or self._steps <= self._warm[0]:
+            return None
+        steps, seconds = self._steps - self._warm[0], self.stopwatch.seconds - self._warm[1]
+        return steps * self.images_per_iteration / seconds if seconds > 0 else None
+
+    def figures(self, module: LightningModule) -> dict[str, Any]:
+        """What results.json says of the run."""
+        iteration = iteration_of(module)
+        scores = {name: float(value) for name, value in getattr(module, "scores", {}).items()}
+        players = {name: getattr(module, name, None) for name in ("generator", "discriminator")}
+        return {
+            "iterations": iteration,
+            "kimg": iteration * self.images_per_iteration / 1000,
+            "seconds": self.stopwatch.seconds,
+            "images_per_second": self.images_per_second(),
+            **{f"parameters/{name}": sum(p.numel() for p in net.parameters()) for name, net in players.items() if net},
+            "peak_memory_bytes": max(self.peak_memory, peak_memory()),
+            **{name: value for name, value in scores.items() if name.startswith("eval/")},
+            "diverged": any(value != value for value in scores.values()),
+            "collapsed": collapsed(scores, self.best_frechet),
+        }
+
+
+def iteration_of(module: LightningModule) -> int:
+    """Finished iterations."""
+    return int(module.iteration)  # type: ignore[arg-type]
+
+
+def frechet_of(module: LightningModule) -> float | None:
+    """The latest Frechet distance."""
+    scores = getattr(module, "scores", {})
+    return next((float(scores[name]) for name in FRECHET if name in scores), None)
+
+
+def collapsed(scores: dict[str, float], best_frechet: float | None) -> bool:
+    """Whether the generator has collapsed.
+
+    Args:
+        scores: the final ones.
+        best_frechet: the run's best Frechet distance.
+
+    Returns:
+        True if the classes that it draws (exp of the entropy of their histogram) are under half of the real set's, or
+        its Frechet distance is over ten times the run's best.
+    """
+    if CLASSES in scores and REAL_CLASSES in scores and scores[CLASSES] < COLLAPSED_CLASSES * scores[REAL_CLASSES]:
+        return True
+    final = next((scores[name] for name in FRECHET if name in scores), None)
+    return final is not None and best_frechet is not None and final > COLLAPSED_FRECHET * best_frechet
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU where there is one in use, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def await_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait a little for a process that this one started; then kill it."""
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,150 @@
+"""The scalars of a run as CSV files that survive a crash and a resume."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from saddle.run.folder import write_atomic
+
+TIMING = "timing/"  # what depends on the clock goes into a file of its own
+
+
+class Table:
+    """A CSV file with one row per iteration; rows are added at the end, or merged into the last.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.columns = ["iteration"]
+        self._last: dict[str, str] = {}
+        self._last_at = 0  # where the last row begins
+
+    def rewind(self, iteration: int) -> None:
+        """Go on after `iteration`: read what is there, and drop the rows after it and the columns that they began."""
+        rows = [row for row in self.read() if int(row["iteration"]) <= iteration]
+        found = [*(rows[0] if rows else ["iteration"])]
+        self.columns = [name for name in found if name == "iteration" or any(row[name] for row in rows)]
+        self._rewrite(rows)
+
+    def read(self) -> list[dict[str, str]]:
+        """All complete rows."""
+        if not self.path.exists():
+            return []
+        text = self.path.read_text(encoding="utf-8")
+        complete = text[: text.rfind("\n") + 1]  # a crash can cut the last row short
+        return [row for row in csv.DictReader(io.StringIO(complete)) if (row.get("iteration") or "").isdigit()]
+
+    def add(self, values: Mapping[str, str], iteration: int) -> None:
+        """Write values into the row of `iteration`, which must not lie before the last row's.
+
+        Raises:
+            ValueError: if it does.
+        """
+        if self._last and iteration < int(self._last["iteration"]):
+            raise ValueError(f"{self.path}: iteration {iteration} comes after {self._last['iteration']}")
+        merge = self._last.get("iteration") == str(iteration)
+        new = [name for name in values if name not in self.columns]
+        row = {**(self._last if merge else {"iteration": str(iteration)}), **values}
+        if new or not self.path.exists():
+            self.columns += new
+            rows = self.read()
+            self._rewrite([*(rows[:-1] if merge else rows), row])
+            return
+        line = self._line(row)
+        with open(self.path, "r+b") as file:
+            start = self._last_at if merge else file.seek(0, os.SEEK_END)
+            file.seek(start)
+            file.write(line)
+            file.truncate()
+        self._last, self._last_at = row, start
+
+    def sync(self) -> None:
+        """Make the rows survive a power cut."""
+        if self.path.exists():
+            with open(self.path, "rb") as file:
+                os.fsync(file.fileno())
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        head = b"".join([self._line({name: name for name in self.columns}), *map(self._line, rows[:-1])])
+        write_atomic(self.path, (head + b"".join(map(self._line, rows[-1:]))).decode())
+        self._last, self._last_at = (rows[-1] if rows else {}), len(head)
+
+    def _line(self, row: Mapping[str, str]) -> bytes:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerow([row.get(name) or "" for name in self.columns])
+        return buffer.getvalue().encode()
+
+
+class CsvWriter(Logger):
+    """Writes metrics.csv, in which a resumed run leaves the same bytes as an uninterrupted one, and timing.csv.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        super().__init__()
+        self.folder = Path(folder)
+        self.metrics, self.timing = Table(self.folder / "metrics.csv"), Table(self.folder / "timing.csv")
+
+    @property
+    def name(self) -> str:
+        """Lightning's name of the logger."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """Lightning's version of the run: the name of its folder."""
+        return self.folder.name
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.folder)
+
+    @rank_zero_only
+    def start(self, iteration: int) -> None:
+        """Go on after `iteration`, where training begins or resumes; must be called before the first row."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.metrics.rewind(iteration)
+        self.timing.rewind(iteration)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Write scalars into the row of iteration `step`; those named timing/... into timing.csv."""
+        assert step is not None, "the row's iteration"
+        timing = {
+            name.removeprefix(TIMING): number(value) for name, value in metrics.items() if name.startswith(TIMING)
+        }
+        rest = {name: number(value) for name, value in metrics.items() if not name.startswith(TIMING)}
+        for table, values in ((self.timing, timing), (self.metrics, rest)):
+            if values:
+                table.add(values, step)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: they are in config.yaml."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Make what was written survive a power cut; called before a checkpoint."""
+        self.metrics.sync()
+        self.timing.sync()
+
+
+def number(value: Any) -> str:
+    """The shortest text that reads back as the same number."""
+    value = value.item() if hasattr(value, "item") else value
+    return str(value) if isinstance(value, int) else repr(float(value))

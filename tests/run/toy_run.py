@@ -1,0 +1,102 @@
+"""A run in small: the real entry point, folder, writer, checkpoints, signals and trainer around a two-player toy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+QUICK, CRASHES, DIES = 100, 101, 102  # seeds of runs that need no training
+PRIMARY = """
+defaults:
+  - loss: hinge
+  - penalty: none
+  - data: digits
+  - model: dcgan
+  - trainer: cpu
+  - logger: none
+  - metrics: none
+  - study: null
+  - _self_
+  - override hydra/launcher: processes
+penalty: {}
+metrics: {}
+seed: 0
+iterations: null
+minutes: null
+precision: auto
+compile: false
+nonfinite: stop
+resume: null
+log_every: 2
+checkpoint: {every: 5, monitor: null}
+evaluation: {every: 4, samples: 100}
+samples: {every: 0}
+study: {jobs: 1}
+hydra:
+  run: {dir: "logs/train/${now:%Y-%m-%d_%H-%M-%S}"}
+  sweep: {dir: "logs/sweep/${now:%Y-%m-%d_%H-%M-%S}"}
+  output_subdir: null
+  job: {chdir: false}
+"""
+OPTIONS = {
+    "loss/hinge": "_target_: toy.Hinge",
+    "loss/wasserstein": "_target_: toy.Wasserstein",
+    "penalty/none": "{}",
+    "penalty/r1": "r1: {_target_: toy.R1, weight: 10.0, per_sample_gradient: true}",
+    "penalty/lecam": "lecam: {_target_: toy.LeCam, weight: 0.3}",
+    "data/digits": "{resolution: 32, channels: 1, classes: 10, batch_size: 64, path: null, flip: false}",
+    "data/plain": "{resolution: 32, channels: 1, classes: 0, batch_size: 64, path: null, flip: false}",
+    "model/dcgan": (
+        "defaults:\n  - override /loss@_global_.loss: wasserstein\n"
+        "needs_labels: false\nresolutions: [16, 32]\nd_norm: batch\nwidth: 64\ng_lr: 2e-4\nbetas: [0.0, 0.9]\n"
+        'ema: null\ngenerator: {_target_: toy.G, width: "${model.width}"}'
+    ),
+    "model/biggan": "{needs_labels: true, resolutions: null, d_norm: spectral, width: 64, g_lr: 2e-4}",
+    "trainer/cpu": "{accelerator: cpu, devices: 1, num_nodes: 1, accumulate: 1}",
+    "trainer/ddp_cpu": "{accelerator: cpu, devices: 2, num_nodes: 1, accumulate: 1}",
+    "logger/none": "{}",
+    "metrics/none": "{}",
+    "metrics/frechet": "frechet: {_target_: toy.Frechet}",
+    "metrics/scores": "scores: {_target_: toy.Scores, scores: [classes, classes_real]}",
+    "study/rates": '# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {model.g_lr: "1e-3,1e-4"}}}',
+}
+SCRIPT = """
+from saddle.run.entry import main_training
+from toy_run import train
+
+def task(cfg, folder):
+    return train(cfg, folder)
+
+if __name__ == "__main__":
+    main_training(task)
+"""
+
+
+def write_project(root: Path) -> Path:
+    """Write conf/ and src/train.py under `root`; the script."""
+    for name, text in {"train": PRIMARY, **OPTIONS}.items():
+        path = root / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    script = root / "src" / "train.py"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(SCRIPT)
+    return script
+
+
+def train(cfg: Any, folder: Any) -> str:
+    """What src/train.py does, with a toy for the model. From seed `QUICK` on nothing is trained, and torch not imported."""
+    if cfg.seed == CRASHES:
+        raise RuntimeError("a fault\nwas injected")
+    if cfg.seed == DIES:
+        os.kill(os.getpid(), 9)
+    if cfg.seed >= QUICK:
+        folder.record(iterations=cfg.iterations or 0, seconds=0.0)
+        print("threads", os.environ.get("OMP_NUM_THREADS"), "rank", os.environ.get("LOCAL_RANK"))
+        return "done"
+    from toy_model import fit
+
+    return fit(cfg, folder)
+
+
