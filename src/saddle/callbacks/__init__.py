@@ -1,0 +1,36 @@
+"""What happens beside the steps: scores, sample grids, logged scalars, the progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+
+def record(trainer: Trainer, scalars: Mapping[str, float], iteration: int) -> None:
+    """Hand scalars of an iteration to every logger, and keep them in `model.scores`, where the latest of each name stay.
+
+    Call it on every process with global values; only process 0 writes.
+    """
+    if not scalars:
+        return
+    trainer.lightning_module.scores.update(scalars)
+    if trainer.is_global_zero:
+        for logger in trainer.loggers:
+            logger.log_metrics(dict(scalars), step=iteration)
+
+
+def record_image(trainer: Trainer, name: str, path: Path, iteration: int) -> None:
+    """Show a picture file of an iteration on Weights & Biases, where the run logs there; call it on process 0."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(path)], step=iteration)
+
+
+def paused(trainer: Trainer) -> AbstractContextManager:
+    """A context that does not count as training time."""
+    stopwatch = getattr(trainer, "stopwatch", None)
+    return nullcontext() if stopwatch is None else stopwatch.paused()

@@ -1,0 +1,56 @@
+"""Scores during training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torchmetrics import Metric
+
+from saddle.callbacks import paused, record
+from saddle.metrics.evaluator import Evaluator
+
+
+class Evaluation(Callback):
+    """Scores the moving average of the generator against the training set, and records ``eval/<metric>``.
+
+    What the metrics' extractors need is fetched before training starts, so that a missing file fails at once.
+
+    Args:
+        metrics: by name; without any, nothing happens.
+        every: iterations between two evaluations; 0 for only one at the end.
+        samples: generated images per evaluation, at least 2.
+        batch: images per pass.
+        seed: of the samples, the same at every evaluation.
+    """
+
+    def __init__(
+        self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 250, seed: int = 0
+    ):
+        self.evaluator = Evaluator(metrics, samples, batch)
+        self.every, self.seed = every, seed
+        self._last = -1
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fetch or train what the extractors need."""
+        self.evaluator.prepare(trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Evaluate where an interval ends."""
+        if self.every and pl_module.iteration % self.every == 0:
+            self.evaluate(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate once more, unless that was just done."""
+        if pl_module.iteration != self._last:
+            self.evaluate(trainer, pl_module)
+
+    def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Score and record; every process takes part, and none of it counts as training time."""
+        self._last = pl_module.iteration
+        with paused(trainer):
+            scores = self.evaluator.evaluate(pl_module, trainer.datamodule, seed=self.seed)  # type: ignore[attr-defined]
+            record(trainer, scores, pl_module.iteration)

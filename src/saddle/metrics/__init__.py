@@ -1,0 +1,1 @@
+"""Scores of generated images: torchmetrics Metrics and the feature extractors that they share."""

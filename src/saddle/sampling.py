@@ -1,0 +1,131 @@
+"""Images of a trained run, written to an npz file or a folder of PNGs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+from saddle.errors import InputError
+from saddle.images import to_uint8
+from saddle.models.base import GAN
+from saddle.run.build import load_run
+
+Batches = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
+def sample_run(cfg: DictConfig) -> Path:
+    """What `python src/sample.py` does; the options are those of conf/sample.yaml. Returns what was written."""
+    if cfg.run is None or cfg.out is None:
+        raise InputError("say which run and where to: python src/sample.py run=DIR out=FILE.npz (or out=FOLDER)")
+    if cfg.n < 1:
+        raise InputError(f"n={cfg.n}: ask for at least 1 image")
+    out = Path(str(cfg.out)).expanduser()
+    check_target(out)
+    _, model = load_run(cfg.run, weights=cfg.weights)
+    options = {
+        "seed": cfg.seed,
+        "labels": check_class(model, cfg["class"]),
+        "ema": cfg.ema,
+        "truncation": cfg.truncation,
+    }
+    batches = samples(model, cfg.n, cfg.batch, options)
+    if out.suffix == ".npz":
+        write_npz(out, batches, cfg.n, model.conditional)
+    else:
+        write_folder(out, batches, cfg.n, model.conditional)
+    print(f"{cfg.n} images: {out}")
+    return out
+
+
+def check_class(model: GAN, label: int | None) -> int | None:
+    """The requested class; InputError if the model has none, or not that one."""
+    if label is None:
+        return None
+    if not model.conditional:
+        raise InputError(f"class={label}: this model is not conditional, so no class can be asked for")
+    if not 0 <= label < model.classes:
+        raise InputError(f"class={label}: the classes of this run are 0 to {model.classes - 1}")
+    return label
+
+
+def check_target(out: Path) -> None:
+    """InputError for a target that cannot be written: a folder that holds files, or a path with another suffix."""
+    if out.suffix == ".npz":
+        if out.is_dir():
+            raise InputError(f"out={out} is a folder: name a file or another folder")
+    elif out.is_file() or (out.suffix and not out.is_dir()):
+        raise InputError(f"out={out}: give FILE.npz or a folder")
+    elif out.is_dir() and any(out.iterdir()):
+        raise InputError(f"out={out} is not empty: name a new folder")
+
+
+@torch.no_grad()
+def samples(model: GAN, n: int, batch: int, options: dict[str, Any]) -> Batches:
+    """Batches of the first n samples: uint8 [b, H, W, C] and int64 [b]."""
+    for start in range(0, n, batch):
+        images, labels = model.sample(start, min(start + batch, n), **options)
+        yield _pixels(images), labels.cpu().numpy()
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    if not bool(images.isfinite().all()):
+        raise InputError("the generator's images are not finite: the run has diverged")
+    return to_uint8(images).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:
+    """Write `images` uint8 [n, H, W, C] and, for a conditional model, `labels` int64 [n], a batch at a time.
+
+    The file appears under its name when it is complete.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    labels = []
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            with archive.open("images.npy", "w", force_zip64=True) as file:
+                for i, (images, y) in enumerate(batches):
+                    if i == 0:
+                        header = {"descr": "|u1", "fortran_order": False, "shape": (n, *images.shape[1:])}
+                        np.lib.format.write_array_header_1_0(file, header)
+                    file.write(images.tobytes())
+                    labels.append(y)
+            if conditional:
+                with archive.open("labels.npy", "w") as file:
+                    np.lib.format.write_array(file, np.concatenate(labels).astype(np.int64))
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_folder(out: Path, batches: Batches, n: int, conditional: bool) -> None:
+    """Write 000000.png, 000001.png, ... and, for a conditional model, labels.csv (file, label).
+
+    The folder appears under its name when it is complete.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    digits = max(6, len(str(n - 1)))
+    lines = ["file,label"]
+    try:
+        for images, labels in batches:
+            for pixels, label in zip(images, labels, strict=True):
+                name = f"{len(lines) - 1:0{digits}d}.png"
+                Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(partial / name)
+                lines.append(f"{name},{label}")
+        if conditional:
+            (partial / "labels.csv").write_text("\n".join(lines) + "\n")
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""Fixtures for all tests: configurations, tiny models, and one pair of processes that many tests share."""
+
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def compose():
+    """A function of overrides to the configuration of `python src/train.py data=noise logger=none <overrides>`."""
+    from tiny import compose_config  # imports lightning, which most tests do without
+
+    return compose_config
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """What `two_processes` computed on two processes: a list over ranks of {job: result}; run once by all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    results = [folder / f"rank{rank}.pt" for rank in range(2)]
+    with open(folder / "pair.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not results[1].exists():
+            _launch(folder)
+    return [torch.load(path, weights_only=True) for path in results]
+
+
+def _launch(folder: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        environment = os.environ | {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": "2",
+            "NODE_RANK": "0",
+            "LOCAL_RANK": str(rank),
+            "RANK": str(rank),
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, str(Path(__file__).parent / "two_processes.py"), str(folder)]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+    outputs = []
+    try:
+        for process in processes:
+            outputs.append(process.communicate(timeout=120)[0].decode())
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(process.returncode == 0 for process in processes), "\n".join(outputs)

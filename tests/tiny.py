@@ -1,0 +1,119 @@
+"""Tiny configurations, models and training runs for the tests, without a run folder."""
+
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from lightning.pytorch import Callback
+from omegaconf import DictConfig
+from torch import nn
+
+from saddle.losses import NonSaturating
+from saddle.models.base import GAN
+from saddle.networks.discriminator import Discriminator
+from saddle.networks.heads import Linear
+from saddle.randomness import generator
+from saddle.run import resolvers
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+TRAIN_OVERRIDES = ["data=noise", "data.size=40", "logger=none", "trainer=cpu"]
+
+
+def compose_config(*overrides: str) -> DictConfig:
+    """The configuration of train.yaml with `overrides`, on a few random images."""
+    resolvers.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [*TRAIN_OVERRIDES, *overrides])
+
+
+class StopAfter(Callback):
+    """Ends training after a number of iterations."""
+
+    def __init__(self, iterations: int):
+        self.iterations = iterations
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        trainer.should_stop = pl_module.iteration >= self.iterations
+
+
+def train(iterations: int, *overrides: str) -> tuple[GAN, dict[str, float]]:
+    """A model of the configuration trained by Lightning's trainer, and the means of its tracked scalars."""
+    from saddle.run.build import build_data, build_model, build_trainer
+
+    cfg = compose_config(*overrides)
+    model = build_model(cfg)
+    trainer = build_trainer(cfg, Path("."), [StopAfter(iterations)], [], [])
+    trainer.fit(model, datamodule=build_data(cfg))
+    return model, model.tracked()
+
+
+class Flat(nn.Module):
+    """A generator whose images are a linear function of the latents, [B, latent_dim] to [B, channels, side, side]."""
+
+    def __init__(self, latent_dim: int, side: int = 4, channels: int = 1):
+        super().__init__()
+        self.latent_dim, self.shape = latent_dim, (channels, side, side)
+        self.linear = nn.Linear(latent_dim, channels * side * side)
+
+    def forward(self, latents, labels):
+        return self.linear(latents).unflatten(1, self.shape)
+
+
+class Dense(nn.Module):
+    """A trunk of one hidden layer on flattened images; its forward calls are counted."""
+
+    def __init__(self, pixels: int = 16, features: int = 6, independent: bool = True):
+        super().__init__()
+        self.features, self.independent, self.calls = features, independent, 0
+        self.linear = nn.Linear(pixels, features)
+
+    def forward(self, images):
+        self.calls += 1
+        return torch.tanh(self.linear(images.flatten(1)))
+
+
+def dense_gan(
+    penalties=None, *, latent_dim=5, batch_size=8, independent=True, channels=1, side=4, loss=None, augment=None, **options
+) -> GAN:
+    """A GAN of linear networks in float64, with optimisers but no trainer: call `attach` to let it step."""
+    torch.manual_seed(0)
+    trunk = Dense(channels * side * side, independent=independent)
+    discriminator = Discriminator(trunk, Linear(trunk.features, 0))
+    model = GAN(
+        Flat(latent_dim, side, channels),
+        discriminator,
+        loss or NonSaturating(),
+        penalties or {},
+        augment or (lambda images, draws: images),
+        classes=options.pop("classes", 0),
+        batch_size=batch_size,
+        latent_dim=latent_dim,
+        **options,
+    )
+    return model.double()
+
+
+def attach(model: GAN) -> GAN:
+    """Give a model its optimisers and a plain backward pass, as a trainer would; it is in training mode."""
+
+    class Plain:
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+        def step(self):
+            self.optimizer.step()
+
+        def zero_grad(self):
+            self.optimizer.zero_grad()
+
+    pair = [Plain(optimizer) for optimizer in model.configure_optimizers()]
+    model.optimizers = lambda: pair
+    model.manual_backward = lambda loss: loss.backward()
+    return model.train()
+
+
+def batch(model: GAN, channels=1, side=4, seed=0, classes=1):
+    """One iteration's images (uint8) and labels for one process."""
+    n = model.d_steps * model.batch_size
+    images = torch.randint(0, 256, (n, channels, side, side), dtype=torch.uint8, generator=generator(seed, "images"))
+    return images, torch.arange(n) % classes

@@ -1,0 +1,146 @@
+"""What tests compute on two processes. The fixture `pair` runs this file; the tests compute the same on one process.
+
+`python two_processes.py FOLDER` with the variables of torch.distributed writes FOLDER/rank<r>.pt: {job: result}.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from saddle import distributed
+from saddle.distributed import all_gather, all_reduce, average_gradients, broadcast_object, rank, world_size
+from saddle.networks.norm import BatchNorm
+from saddle.randomness import generator
+
+Results = dict[str, Tensor]
+
+TINY = ["precision=64", "data.batch_size=8", "model.latent_dim=6", "model.ema=0.9"]
+DCGAN = [*TINY, "model=dcgan", "data.resolution=8", "data.channels=1", "model.width=4", "data.flip=true"]
+BIGGAN = [*TINY[:2], "model=biggan", "data.resolution=32", "data.channels=1", "data.classes=4", "model.width=2"]
+BIGGAN += ["model.latent_dim=20", "model.ema=0.9"]
+#: The runs that are compared: overrides of train.yaml.
+RUNS = {
+    "dcgan": DCGAN,
+    "dcgan_accumulate": [*DCGAN, "trainer.accumulate=2", "model.d_steps=2"],
+    "dcgan_r1": [*DCGAN, "model.d_norm=none", "penalty=[r1]", "penalty.r1.every=2"],
+    "dcgan_penalties": [
+        *DCGAN,
+        "penalty=[lecam,feature_matching,path_length,weight_clip]",
+        "penalty.lecam.start=1",
+        "penalty.path_length.every=2",
+        "penalty.weight_clip.limit=0.05",
+        "loss=wasserstein",
+    ],
+    "dcgan_spectral": [*DCGAN, "model.d_norm=spectral", "loss=least_squares", "penalty=[r1,lecam]", "penalty.lecam.start=0"],
+    "biggan": BIGGAN,
+    "biggan_accumulate": [*BIGGAN, "trainer.accumulate=2", "penalty=[orthogonal,lecam]", "penalty.lecam.start=0"],
+    "biggan_batch": [*BIGGAN, "model.d_norm=batch", "model.d_steps=1"],
+}
+
+
+def mine(x: Tensor) -> Tensor:
+    """This process's rows of a global batch."""
+    rows = len(x) // world_size()
+    return x[rank() * rows : (rank() + 1) * rows]
+
+
+def numbers(*shape: int, key: str = "x") -> Tensor:
+    """Normal numbers that every process knows."""
+    return torch.randn(shape, generator=generator(0, key), dtype=torch.float64)
+
+
+def training(name: str) -> Results:
+    """State and tracked scalars after three iterations of a run, by Lightning's trainer."""
+    from tiny import train
+
+    processes = [] if world_size() == 1 and not _launched() else ["trainer=ddp_cpu"]
+    model, tracked = train(3, *processes, *RUNS[name])
+    return dict(model.state_dict()) | {key: torch.tensor(value) for key, value in tracked.items()}
+
+
+def collectives() -> Results:
+    """Values, gradients and second derivatives of a scalar that couples the rows of all processes.
+
+    Every process computes the same f(all rows), so the gradients of its rows are the sum over processes: R times the
+    gradient of f.
+    """
+    x = mine(numbers(6, 3)).requires_grad_()
+    rows = all_gather(x)
+    total = all_reduce(x.square().sum())
+    value = rows.prod(0).sum() * total
+    (gradient,) = torch.autograd.grad(value, x, create_graph=True)
+    (second,) = torch.autograd.grad(all_reduce(gradient.pow(3).sum()), x)
+    return {"rows": rows, "total": total, "gradient": gradient / world_size(), "second": second / world_size() ** 4}
+
+
+def averaging() -> Results:
+    """`average_gradients` of parameters of several shapes, one of which has no gradient on any process."""
+    shapes = [(3,), (2, 3, 4, 4), ()]
+    parameters = [nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in shapes]
+    for i, parameter in enumerate(parameters):
+        parameter.grad = numbers(2, *parameter.shape, key=f"grad{i}")[rank()]
+    parameters[1].grad = parameters[1].grad.contiguous(memory_format=torch.channels_last)
+    parameters.insert(1, nn.Parameter(torch.zeros(2, dtype=torch.float64)))
+    votes = average_gradients(iter(parameters), vote=1.0 + rank())
+    return {"votes": torch.as_tensor(votes)} | {str(i): p.grad for i, p in enumerate(parameters)}
+
+
+def batch_norm(kind: str) -> Results:
+    """Outputs, statistics and gradients of first and second order of a batch norm on the rows of this process."""
+    shape = (6, 3, 4, 4) if kind == "images" else (6, 3)
+    layer = BatchNorm(3).double()
+    with torch.no_grad():
+        layer.weight.copy_(numbers(3, key="gain"))
+        layer.bias.copy_(numbers(3, key="bias"))
+    x = mine(5 + 2 * numbers(*shape)).requires_grad_()
+    factors = mine(numbers(*shape, key="factors"))
+    layer(x)  # so that the running statistics, which the sums are shifted by, are no longer initial
+    y = layer(x)
+    parameters = [layer.weight, layer.bias]
+    gradients = torch.autograd.grad((y.pow(3) * factors).sum(), [x, *parameters], create_graph=True)
+    second = torch.autograd.grad(gradients[0].pow(3).sum(), [x, *parameters], allow_unused=True)
+    results = {"output": y, "input_gradient": gradients[0], "second_input_gradient": second[0]}
+    results |= {"mean": layer.running_mean, "variance": layer.running_var}
+    for name, value in zip(("weight", "bias"), gradients[1:], strict=True):
+        results[f"{name}_gradient"] = all_reduce(value)
+    return results | {"second_weight_gradient": all_reduce(second[1])}
+
+
+def evaluation_of_one() -> bool:
+    """Whether process 0 can use a batch norm in evaluation while the other one does something else."""
+    layer = BatchNorm(3).eval()
+    return rank() != 0 or layer(torch.ones(2, 3)).isfinite().all().item()
+
+
+def helpers() -> dict:
+    """The small functions that have no gradient."""
+    distributed.barrier()
+    return {"broadcast": broadcast_object({"rank": rank()}), "rank": rank(), "world_size": world_size()}
+
+
+def _launched() -> bool:
+    return dist.is_initialized()
+
+
+def detached(results):
+    return {k: v.detach() if isinstance(v, Tensor) else v for k, v in results.items()}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    results = {"collectives": detached(collectives()), "averaging": detached(averaging()), "helpers": helpers()}
+    results["evaluation_of_one"] = evaluation_of_one()
+    for kind in ("images", "vectors"):
+        results[f"batch_norm/{kind}"] = detached(batch_norm(kind))
+    for name in RUNS:
+        results[f"training/{name}"] = detached(training(name))
+    torch.save(results, folder / f"rank{rank()}.pt")
+    dist.barrier()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
