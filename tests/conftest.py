@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,20 +23,14 @@ def compose():
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory):
-    """What `two_processes` computed on two processes: a list over ranks of {job: result}; run once by all workers."""
-    folder = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        folder = folder.parent
-    results = [folder / f"rank{rank}.pt" for rank in range(2)]
-    with open(folder / "pair.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not results[1].exists():
-            _launch(folder)
-    return [torch.load(path, weights_only=True) for path in results]
+def pair(worker_once):
+    """What `two_processes` computed on two processes: a list over ranks of {job: result}."""
+    folder = worker_once("pair", _launch)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 def _launch(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,3 +55,21 @@ def _launch(folder: Path) -> None:
         for process in processes:
             process.kill()
     assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
+
+
+@pytest.fixture(scope="session")
+def worker_once(tmp_path_factory):
+    """A function that makes a folder once for all test workers: (name, maker of the folder) to its path."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, finished = base / name, base / f"{name}.finished"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                make(folder)
+                finished.touch()
+        return folder
+
+    return once

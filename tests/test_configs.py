@@ -6,10 +6,11 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from saddle.run.build import build_model, build_trainer
+from saddle.run.build import build_data, build_model, build_trainer
+from tiny import StopAfter
 
 CONF = Path(__file__).parent.parent / "conf"
-TINY = ["data=noise", "data.batch_size=4", "model.width=4", "precision=32", "logger=none", "metrics=none"]
+TINY = ["data.batch_size=4", "model.width=4", "precision=32", "logger=none", "metrics=none"]
 
 
 def names(group: str) -> list[str]:
@@ -17,17 +18,9 @@ def names(group: str) -> list[str]:
 
 
 def run_two_iterations(cfg: DictConfig, tmp_path: Path) -> dict[str, float]:
-    from saddle.run.build import build_data
-
     model, data = build_model(cfg), build_data(cfg)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    from lightning.pytorch import Callback
-
-    class Stop(Callback):
-        def on_train_batch_end(self, trainer, pl_module, *args):  # type: ignore[no-untyped-def]
-            trainer.should_stop = pl_module.iteration == 2
-
-    build_trainer(cfg, tmp_path, [Stop()], [], []).fit(model, datamodule=data)
+    build_trainer(cfg, tmp_path, [StopAfter(2)], [], []).fit(model, datamodule=data)
     assert model.iteration == 2
     moved = {name.split(".")[0] for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert {"generator", "discriminator", "ema"} <= moved
@@ -37,27 +30,27 @@ def run_two_iterations(cfg: DictConfig, tmp_path: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", names("model"))
 def test_every_model_runs(name: str, compose, tmp_path: Path) -> None:
-    scalars = run_two_iterations(compose([*TINY, f"model={name}"]), tmp_path)
+    scalars = run_two_iterations(compose(*TINY, f"model={name}"), tmp_path)
     assert {"train/d_loss", "train/g_loss", "train/real_logits", "train/d_accuracy_fake"} <= set(scalars)
 
 
 @pytest.mark.parametrize("model", ["dcgan", "biggan"])
 @pytest.mark.parametrize("name", names("loss"))
 def test_every_loss_runs_on_both_networks(name: str, model: str, compose, tmp_path: Path) -> None:
-    run_two_iterations(compose([*TINY, f"model={model}", f"loss={name}"]), tmp_path)
+    run_two_iterations(compose(*TINY, f"model={model}", f"loss={name}"), tmp_path)
 
 
 @pytest.mark.parametrize("name", [n for n in names("penalty") if n != "none"])
 def test_every_penalty_runs(name: str, compose, tmp_path: Path) -> None:
-    scalars = run_two_iterations(compose([*TINY, f"penalty=[{name}]", "model.d_norm=none"]), tmp_path)
+    scalars = run_two_iterations(compose(*TINY, f"penalty=[{name}]", "model.d_norm=none"), tmp_path)
     assert (f"train/penalty/{name}" in scalars) == (name != "weight_clip")
 
 
 @pytest.mark.parametrize("name", [n for n in names("penalty") if n not in ("none", "r1")])
 def test_every_penalty_runs_on_biggan(name: str, compose, tmp_path: Path) -> None:
-    run_two_iterations(compose([*TINY, "model=biggan", f"penalty=[{name}]"]), tmp_path)
+    run_two_iterations(compose(*TINY, "model=biggan", f"penalty=[{name}]"), tmp_path)
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "instance", "spectral", "none"])
 def test_every_discriminator_norm_runs(norm: str, compose, tmp_path: Path) -> None:
-    run_two_iterations(compose([*TINY, f"model.d_norm={norm}"]), tmp_path)
+    run_two_iterations(compose(*TINY, f"model.d_norm={norm}"), tmp_path)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-
 import two_processes
+
 from saddle.distributed import Delayed, Share, all_gather, all_reduce, average_gradients, broadcast_object
 from saddle.errors import InputError
 from saddle.randomness import Rows

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny import attach, batch, dense_gan
 from torch import nn
 
 from saddle.errors import InputError
@@ -13,7 +14,6 @@ from saddle.networks.norm import spectral_norm
 from saddle.penalties import R1, FeatureMatching, LeCam, Orthogonal, PathLength, Penalty, WeightClip
 from saddle.randomness import Draws, Rows
 from saddle.turn import input_gradients
-from tiny import attach, batch, dense_gan
 
 
 def images(n=6, seed=0):
@@ -67,7 +67,9 @@ def test_lecam_is_its_formula_over_several_steps():
     penalty = LeCam(weight=0.7, decay=0.9, start=3).double()
     terms = []
     for step in range(8):
-        turn = SimpleNamespace(step=step, micro=0, real_logits=torch.tensor(real[step]), fake_logits=torch.tensor(fake[step]))
+        turn = SimpleNamespace(
+            step=step, micro=0, real_logits=torch.tensor(real[step]), fake_logits=torch.tensor(fake[step])
+        )
         terms.append(penalty(turn).item())
     expected, a_r, a_f = lecam_by_hand(real, fake, 0.7, 0.9, 3)
     assert terms == pytest.approx(expected, rel=1e-12)
@@ -201,7 +203,9 @@ class Nothing(Wasserstein):
         return 0 * super().generator(fake)
 
 
-@pytest.mark.parametrize(("kind", "player", "steps"), [(DiscriminatorBias, "discriminator", 8), (GeneratorBias, "generator", 4)])
+@pytest.mark.parametrize(
+    ("kind", "player", "steps"), [(DiscriminatorBias, "discriminator", 8), (GeneratorBias, "generator", 4)]
+)
 def test_lazy_terms_have_the_mean_of_terms_on_every_step(kind, player, steps):
     gradients = {}
     for every in (1, 4):
@@ -209,7 +213,9 @@ def test_lazy_terms_have_the_mean_of_terms_on_every_step(kind, player, steps):
         seen = gradients[every] = []
 
         def look(optimizer, parameters, iteration, seen=seen):
-            seen.extend(p.grad[0].item() for n, p in parameters.items() if n.startswith(player) and n.endswith("r.bias"))
+            seen.extend(
+                p.grad[0].item() for n, p in parameters.items() if n.startswith(player) and n.endswith("r.bias")
+            )
             return False  # no step: the bias stays, so every term is the same
 
         model.guard.admits = look

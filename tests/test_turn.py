@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import attach, batch, dense_gan
 
 from saddle.losses import Hinge
 from saddle.networks.discriminator import Verdict
 from saddle.penalties import R1, FeatureMatching, LeCam
 from saddle.turn import Turn, wide
-from tiny import attach, batch, dense_gan
 
 B = 8
 

@@ -73,7 +73,16 @@ class Dense(nn.Module):
 
 
 def dense_gan(
-    penalties=None, *, latent_dim=5, batch_size=8, independent=True, channels=1, side=4, loss=None, augment=None, **options
+    penalties=None,
+    *,
+    latent_dim=5,
+    batch_size=8,
+    independent=True,
+    channels=1,
+    side=4,
+    loss=None,
+    augment=None,
+    **options,
 ) -> GAN:
     """A GAN of linear networks in float64, with optimisers but no trainer: call `attach` to let it step."""
     torch.manual_seed(0)

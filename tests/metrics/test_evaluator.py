@@ -41,7 +41,9 @@ class Model:
     conditional, device, classes = True, torch.device("cpu"), 2
 
     def sample(self, start, stop, *, seed, ema, truncation):
-        draws = (torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(seed * 997 + i)) for i in range(start, stop))
+        draws = (
+            torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(seed * 997 + i)) for i in range(start, stop)
+        )
         return torch.stack(list(draws)) * 2 - 1, torch.arange(start, stop) % 2
 
 
@@ -71,8 +73,8 @@ def test_scores_and_names(tmp_path):
         "eval/classifier_score_real",
         "eval/class_share_min",
         "eval/class_share_max",
-        "eval/class_entropy",
-        "eval/class_entropy_real",
+        "eval/classes",
+        "eval/classes_real",
         "eval/label_accuracy",
     }
     assert (found.real, found.fake, found.extractors) == (50, 30, {"means": "means"})

@@ -89,8 +89,8 @@ def test_histogram():
     shares = np.array([5, 2, 1]) / 8
     assert float(result["class_share_min"]) == 0
     assert float(result["class_share_max"]) == pytest.approx(5 / 8)
-    assert float(result["class_entropy"]) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
-    assert float(result["class_entropy_real"]) == pytest.approx(5)
+    assert float(result["classes"]) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    assert float(result["classes_real"]) == pytest.approx(5)
     assert float(result["label_accuracy"]) == pytest.approx(6 / 8)
     assert result["class_shares"].tolist() == pytest.approx([5 / 8, 2 / 8, 1 / 8, 0, 0])
 
@@ -98,7 +98,7 @@ def test_histogram():
 def test_no_label_accuracy_without_labels():
     metric = ClassHistogram(Nothing())
     metric.update_features(outputs(torch.eye(5)), False)
-    assert set(metric.compute()) == {"class_share_min", "class_share_max", "class_entropy", "class_shares"}
+    assert set(metric.compute()) == {"class_share_min", "class_share_max", "classes", "class_shares"}
 
 
 def test_wrong_input():

@@ -59,7 +59,10 @@ def test_follows_exactly_without_decay_and_before_the_start(decay, start, steps)
     for step in range(steps):
         wander(source)
         ema.update(source, step)
-        assert all(torch.equal(a, b) for a, b in zip(ema.module.state_dict().values(), source.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(ema.module.state_dict().values(), source.state_dict().values(), strict=True)
+        )
 
 
 def test_spectral_norms_vectors_are_copied():

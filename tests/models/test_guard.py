@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from tiny import attach, batch, dense_gan
 
 from saddle.errors import NonFinite
 from saddle.models.guard import Guard
 from saddle.optimizers import make_optimizer
-from tiny import attach, batch, dense_gan
 
 
 def parameters(*gradients):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import two_processes
 from torch import nn
 
-import two_processes
 from saddle.networks.norm import (
     NORMS,
     BatchNorm,

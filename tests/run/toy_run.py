@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 QUICK, CRASHES, DIES = 100, 101, 102  # seeds of runs that need no training
 PRIMARY = """

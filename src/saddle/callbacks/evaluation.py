@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from saddle.callbacks import paused, record
 from saddle.metrics.evaluator import Evaluator
+from saddle.run.life import Life, iteration_of
 
 
 class Evaluation(Callback):
@@ -40,17 +41,21 @@ class Evaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Evaluate where an interval ends."""
-        if self.every and pl_module.iteration % self.every == 0:
+        if self.every and iteration_of(pl_module) % self.every == 0:
             self.evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate once more, unless that was just done."""
-        if pl_module.iteration != self._last:
+        """Evaluate once more, unless that was just done, or the run was cut short: it will be resumed.
+
+        A row of scores at the place of the cut would tell a resumed run from one that was never interrupted.
+        """
+        cut = any(life.status != "done" for life in trainer.callbacks if isinstance(life, Life))  # type: ignore[attr-defined]
+        if iteration_of(pl_module) != self._last and not cut:
             self.evaluate(trainer, pl_module)
 
     def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score and record; every process takes part, and none of it counts as training time."""
-        self._last = pl_module.iteration
+        self._last = iteration_of(pl_module)
         with paused(trainer):
             scores = self.evaluator.evaluate(pl_module, trainer.datamodule, seed=self.seed)  # type: ignore[attr-defined]
-            record(trainer, scores, pl_module.iteration)
+            record(trainer, scores, self._last)

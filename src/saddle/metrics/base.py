@@ -56,10 +56,12 @@ class ImageMetric(Metric):
             labels: int64 [N], the class a fake was asked to be or a real image is.
             rows: their positions in the whole set, for metrics that split it; null: they follow those before.
         """
-        if isinstance(images, Tensor):
+        if isinstance(images, FeatureOutputs):
+            outputs = images
+        else:
             check_images(images)
-            images = self.extractor(images)
-        self.accumulate(images, real, labels, rows)
+            outputs = self.extractor(images)
+        self.accumulate(outputs, real, labels, rows)
 
     def update_features(
         self, outputs: FeatureOutputs, real: bool, labels: Tensor | None = None, rows: Rows | None = None

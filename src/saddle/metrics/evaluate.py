@@ -47,7 +47,7 @@ def _evaluate_run(cfg: DictConfig) -> dict[str, Any]:
     datamodule = build_data(run)
     datamodule.prepare_data()
     datamodule.setup()
-    evaluator = Evaluator(built, cfg.n or run.evaluation.samples, cfg.batch)
+    evaluator = Evaluator(built, cfg.n, cfg.batch)
     evaluator.prepare(datamodule)
     scores = evaluator.measure(model, datamodule, cfg.seed, cfg.ema, cfg.truncation)
     details = {"weights": cfg.weights, "ema": cfg.ema, "truncation": cfg.truncation, "seed": cfg.seed}

@@ -158,8 +158,9 @@ class ClassifierExtractor(FeatureExtractor):
             )
         layers = list(network.trunk)
         for i, layer in enumerate(layers):
-            if isinstance(layer, nn.BatchNorm2d):
-                layers[i - 1] = fusion.fuse_conv_bn_eval(layers[i - 1], layer)
+            convolution = layers[i - 1]
+            if isinstance(layer, nn.BatchNorm2d) and isinstance(convolution, nn.Conv2d):
+                layers[i - 1] = fusion.fuse_conv_bn_eval(convolution, layer)
         network.trunk = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
         return network.to(memory_format=torch.channels_last)
 

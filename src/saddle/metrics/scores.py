@@ -117,8 +117,8 @@ class ClassHistogram(ImageMetric):
     def compute(self) -> dict[str, Tensor]:
         """Of the fakes' predicted classes: smallest and largest share, exp(entropy), the shares.
 
-        ``class_entropy`` is the exponential of the entropy in nats: the number of classes that are there, from 1 to
-        all of them; ``class_entropy_real`` and ``class_shares_real`` are those of the real images, where any were
+        ``classes`` is the exponential of the entropy in nats: the number of classes that are there, from 1 to
+        all of them; ``classes_real`` and ``class_shares_real`` are those of the real images, where any were
         seen. ``label_accuracy`` is the share of fakes that are seen as the class they were asked to be.
         """
         require_images(self.fake_counts.sum(), "fake")
@@ -126,12 +126,12 @@ class ClassHistogram(ImageMetric):
         result = {
             "class_share_min": shares.min(),
             "class_share_max": shares.max(),
-            "class_entropy": _effective_number(shares),
+            "classes": _effective_number(shares),
             "class_shares": shares,
         }
         if self.real_counts.sum() > 0:
             real = self.real_counts / self.real_counts.sum()
-            result |= {"class_entropy_real": _effective_number(real), "class_shares_real": real}
+            result |= {"classes_real": _effective_number(real), "class_shares_real": real}
         if self.fake_asked > 0:
             result["label_accuracy"] = self.fake_right / self.fake_asked
         return result

@@ -189,4 +189,4 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _hash(images: Tensor) -> str:
-    return hashlib.sha256(images.contiguous().numpy()).hexdigest()
+    return hashlib.sha256(images.contiguous().numpy().data).hexdigest()

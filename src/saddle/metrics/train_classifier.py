@@ -43,8 +43,8 @@ def fit(datamodule: DataModule, name: str, path: Path, command: str = "trained o
     else:
         kept = torch.arange(len(images)) % _UNSEEN == 0
         unseen, (images, labels) = (images[kept], labels[kept]), (images[~kept], labels[~kept])
-    steps = 3600 if len(images) > 10_000 else 800
-    model = own.train(images, labels, datamodule.classes, steps=steps, flip=datamodule.flip)
+    steps, shift = (3600, 1) if len(images) > 10_000 else (800, 3)
+    model = own.train(images, labels, datamodule.classes, steps=steps, flip=datamodule.flip, shift=shift)
     model = model.half().float()  # the precision it is written in
     accuracy = own.accuracy(model, *unseen)
     metadata = {"command": command, "data": datamodule.train_set.fingerprint(), "accuracy": f"{accuracy:.4f}"}

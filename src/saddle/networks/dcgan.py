@@ -7,6 +7,8 @@ they leave no checkerboard (Odena et al. 2016).
 
 from __future__ import annotations
 
+import itertools
+
 from torch import Tensor, nn
 
 from saddle.networks.init import initialise
@@ -39,7 +41,7 @@ class Generator(nn.Module):
             BatchNorm(widths[0]),
             nn.ReLU(inplace=True),
         ]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), BatchNorm(after), nn.ReLU(inplace=True)]
         layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
@@ -66,7 +68,10 @@ class Trunk(nn.Module):
         n = stages(resolution)
         self.features = 16 * width * 2 ** (n - 1)
         self.independent = norm != "batch"
-        layers: list[nn.Module] = [weight_norm(norm, nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2, inplace=True)]
+        layers: list[nn.Module] = [
+            weight_norm(norm, nn.Conv2d(channels, width, 4, 2, 1)),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
         for i in range(1, n):
             before, after = width * 2 ** (i - 1), width * 2**i
             bias = norm in ("spectral", "none")  # an activation norm has one

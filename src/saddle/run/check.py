@@ -15,7 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from saddle.errors import InputError
 from saddle.run.compose import Composer, first_line, near, parse
 
-GROUPS = ("model", "loss", "penalty", "augment", "data", "trainer", "metrics", "logger", "callbacks")
+LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
 
 
@@ -128,9 +128,10 @@ def checked(composer: Composer, overrides: Sequence[str], command: str, rules: b
         InputError: naming the first thing that is wrong.
     """
     cfg, reference = composer.compose(overrides), composer.reference(overrides)
-    groups = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
-    choices = {key: list(value) if OmegaConf.is_list(value) else value for key, value in groups.items()}
-    config = {**plain(cfg), "choices": choices}
+    config = plain(cfg)
+    lists = {group: list(config[group]) for group in LISTS if group in config}  # Hydra records no chosen lists
+    chosen_one = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    config["choices"] = {**chosen_one, **lists}
     check(config, plain(reference), command, [parse(text).key_or_group for text in overrides])
     if rules:
         check_rules(config)

@@ -137,10 +137,9 @@ def live(task: Training, config: DictConfig, folder: RunFolder) -> int:
     elif error is not None and str(error):
         print(f"error: {error}", file=sys.stderr)
     first = is_first_process()
-    folder.end(status, error, first)
-    return (
-        EXIT_STATUS[status] if first or status == "failed" else DONE
-    )  # Lightning kills rank 0 if another one ends badly
+    status = folder.end(status, error, first)
+    # Lightning kills rank 0 when another process ends badly, so the others keep quiet about ends that all agree on
+    return EXIT_STATUS[status] if first or status == "failed" else DONE
 
 
 # ----------------------------------------------------------------------------------------------------------- a sweep

@@ -16,6 +16,7 @@ from saddle.errors import InputError
 from saddle.run.check import length
 from saddle.run.status import describe
 
+FAULTS = ("failed", "nonfinite")
 RUN_DIR = "SADDLE_RUN_DIR"  # tells the processes that a run starts where its folder is
 
 
@@ -138,21 +139,27 @@ class RunFolder:
         finite = {key: None if _is_nonfinite(value) else value for key, value in merged.items()}
         write_atomic(self.results_file, json.dumps(finite, indent=2) + "\n")
 
-    def end(self, status: str, error: BaseException | None, first: bool) -> None:
+    def end(self, status: str, error: BaseException | None, first: bool) -> str:
         """Write down how the run ended. Of several processes that fail, the first one's error is kept.
 
         Args:
             status: a key of `EXIT_STATUS`.
             error: what ended the run, or None.
             first: whether this is the process that writes; another one writes only that it failed.
+
+        Returns:
+            How the run ended, by all that is known.
         """
-        known = self.results()
-        if (not first and status != "failed") or (status == "failed" and known.get("status") == "failed"):
-            return
+        known = self.results().get("status")
+        if status == "failed" and known in FAULTS:
+            return known
+        if not first and status not in FAULTS:
+            return status
         try:
             self.record(status=status, error=None if error is None else describe(error))
         except OSError as unwritable:
             print(f"error: {self.results_file} cannot be written: {unwritable}", file=sys.stderr)
+        return status
 
     def finished(self, config: Mapping[str, Any] | DictConfig) -> bool:
         """Whether the run has ended by itself and `config` asks for no more."""

@@ -21,4 +21,4 @@ def pick(key: Any, table: Mapping[Any, Any]) -> Any:
 def register() -> None:
     """Make the resolvers known; may be called again."""
     OmegaConf.register_new_resolver("pick", pick, replace=True)
-    OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
+    OmegaConf.register_new_resolver("count_classes", count_classes, replace=True, use_cache=True)

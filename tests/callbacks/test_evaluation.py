@@ -1,0 +1,106 @@
+"""The evaluation callback: when it scores, what it records, and what it leaves alone when there is nothing to do."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from saddle.callbacks.evaluation import Evaluation
+from saddle.data.sets import MemorySet
+from saddle.errors import InputError
+from saddle.metrics.features import ClassifierExtractor
+from saddle.metrics.frechet import FrechetDistance
+from saddle.run.folder import RunFolder
+from saddle.run.life import Life
+
+
+class Logger:
+    def __init__(self):
+        self.lines = []
+
+    def log_metrics(self, scalars, step):
+        self.lines.append((step, scalars))
+
+
+class Stopwatch:
+    pauses = 0
+
+    @contextmanager
+    def paused(self):
+        Stopwatch.pauses += 1
+        yield
+
+
+class Model:
+    """Its samples are the real images at iteration 10 and black before."""
+
+    conditional, device, classes = False, torch.device("cpu"), 0
+
+    def __init__(self, images):
+        self.images, self.iteration, self.scores = images, 0, {}
+
+    def sample(self, start, stop, **options):
+        assert options == {"seed": 0, "ema": True, "truncation": None}
+        shown = self.images[start:stop].float() / 127.5 - 1
+        return shown if self.iteration >= 10 else torch.full_like(shown, -1), torch.zeros(stop - start).long()
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """A trainer and a model that have all that the callback touches."""
+    monkeypatch.setenv("SADDLE_CACHE", str(tmp_path))
+    images = torch.randint(0, 256, (24, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    model = Model(images)
+    data = SimpleNamespace(train_set=MemorySet(images, torch.zeros(24).long()), classes=0)
+    trainer = SimpleNamespace(
+        lightning_module=model, datamodule=data, loggers=[Logger()], is_global_zero=True, stopwatch=Stopwatch()
+    )
+    trainer.callbacks = []
+    return trainer, model
+
+
+def train(callback, trainer, model, iterations):
+    callback.on_fit_start(trainer, model)
+    for _ in range(iterations):
+        model.iteration += 1
+        callback.on_train_batch_end(trainer, model, None, None, 0)
+    callback.on_train_end(trainer, model)
+    return trainer.loggers[0].lines
+
+
+@pytest.mark.parametrize(("every", "iterations", "when"), [(5, 10, [5, 10]), (5, 12, [5, 10, 12]), (0, 7, [7])])
+def test_when(run, every, iterations, when):
+    callback = Evaluation({"frechet": FrechetDistance(ClassifierExtractor("digits"))}, every, samples=24)
+    lines = train(callback, *run, iterations)
+    assert [step for step, _ in lines] == when
+    for step, scalars in lines:
+        assert set(scalars) == {"eval/frechet"}
+        assert (scalars["eval/frechet"] < 1e-6) == (step >= 10)
+    assert run[1].scores == lines[-1][1]
+
+
+@pytest.mark.parametrize(("status", "when"), [("done", [5, 7]), ("preempted", [5]), ("interrupted", [5])])
+def test_a_run_that_was_cut_short_is_not_scored_at_the_cut(run, tmp_path, status, when):
+    trainer, model = run
+    life = Life(RunFolder(tmp_path / "run"), None, None, 64, 50)
+    life.status = status
+    trainer.callbacks = [life]
+    callback = Evaluation({"frechet": FrechetDistance(ClassifierExtractor("digits"))}, 5, samples=24)
+    assert [step for step, _ in train(callback, trainer, model, 7)] == when
+
+
+def test_pauses_the_stopwatch(run):
+    before = Stopwatch.pauses
+    train(Evaluation({"frechet": FrechetDistance(ClassifierExtractor("digits"))}, 2, samples=24), *run, 4)
+    assert Stopwatch.pauses == before + 2
+
+
+def test_without_metrics(run):
+    assert train(Evaluation({}, 2, samples=24), *run, 4) == []
+
+
+def test_a_missing_classifier_stops_the_run_before_it_trains(run):
+    metric = FrechetDistance(ClassifierExtractor("unknown", classes=10))
+    with pytest.raises(InputError, match="needs labels"):
+        Evaluation({"frechet": metric}, 2, samples=24).on_fit_start(*run)

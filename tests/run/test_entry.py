@@ -1,0 +1,49 @@
+"""The command from the outside: exit statuses, one line on stderr, no torch before the check, resuming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from toy_run import Run, CRASHES, QUICK
+
+QUICKLY = f"seed={QUICK}"
+
+
+@pytest.mark.parametrize("override", ["model=bigan", "data.batchsize=64", "iterations=abc", "resume=nowhere"])
+def test_wrong_input_gets_one_line_status_1_and_no_folder(command: Run, override: str) -> None:
+    done = command(override)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not Path("logs").exists()
+
+
+def test_a_run_makes_its_folder_and_resumes_only_if_more_is_asked(command: Run) -> None:
+    assert command(QUICKLY, "hydra.run.dir=a", "iterations=5", "trainer=ddp_cpu").returncode == 0
+    assert json.loads(Path("a/results.json").read_text())["status"] == "done"
+    again = command(QUICKLY, "hydra.run.dir=a")
+    assert again.returncode == 1 and "resume=a" in again.stderr
+    finished = command("resume=a")
+    assert finished.returncode == 0 and "is finished" in finished.stdout
+    changed = command("resume=a", "iterations=6", "model.width=3")
+    assert changed.returncode == 1 and "model.width=3 cannot be changed" in changed.stderr
+    longer = command("resume=a", "iterations=6", "trainer.num_nodes=2")
+    assert longer.returncode == 0 and "threads" in longer.stdout
+    config = Path("a/config.yaml").read_text()
+    assert "iterations: 6" in config and "num_nodes: 2" in config and "devices: 2" in config
+    assert sorted(path.name for path in Path().iterdir()) == ["a", "conf", "src"]
+
+
+def test_an_error_is_written_down_and_leads_to_status_1(command: Run) -> None:
+    done = command(f"seed={CRASHES}")
+    assert done.returncode == 1 and "Traceback" in done.stderr
+    (folder,) = Path("logs/train").iterdir()
+    results = json.loads((folder / "results.json").read_text())
+    assert results == {"status": "failed", "error": "RuntimeError: a fault was injected"}
+
+
+def test_hydra_shows_the_config(command: Run) -> None:
+    done = command("--cfg", "job", "model.width=96")
+    assert done.returncode == 0 and "width: 96" in done.stdout

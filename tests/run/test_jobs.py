@@ -1,0 +1,144 @@
+"""A sweep: a child process per job, none harms another, and what is not done can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from toy_run import Run, CRASHES, DIES, QUICK
+
+from saddle.run import jobs
+from saddle.run.folder import RUN_DIR
+from saddle.run.jobs import Job, Sweep, cause, run_jobs
+
+
+def test_a_sweep_runs_every_job_and_resumes_what_is_not_done(command: Run) -> None:
+    seeds = f"seed={QUICK},{CRASHES},{DIES}"
+    done = command("-m", "loss=hinge", seeds, "hydra.sweep.dir=s", LOCAL_RANK="1", SADDLE_RUN_DIR="/nowhere")
+    assert done.returncode == 1, done.stderr
+    results = {path.parent.name: json.loads(path.read_text()) for path in Path("s").glob("*/results.json")}
+    names = {seed: f"{i}_loss-hinge_seed-{seed}" for i, seed in enumerate((QUICK, CRASHES, DIES))}
+    assert set(results) == set(names.values())
+    assert results[names[QUICK]]["status"] == "done"
+    assert results[names[CRASHES]] == {"status": "failed", "error": "RuntimeError: a fault was injected"}
+    assert results[names[DIES]]["status"] == "failed" and "SIGKILL" in results[names[DIES]]["error"]
+    assert "rank None" in (Path("s") / names[QUICK] / "output.log").read_text()
+    for name in names.values():
+        assert name in done.stdout
+
+    refused = command("-m", "resume=s", "seed=1")
+    assert refused.returncode == 1 and "seed=1" in refused.stderr
+    config = Path("s") / names[CRASHES] / "config.yaml"  # what made the job fail is mended
+    config.write_text(config.read_text().replace(f"seed: {CRASHES}", f"seed: {QUICK}"))
+    again = command("-m", "resume=s")
+    assert again.returncode == 1
+    assert f"{names[CRASHES]}: done" in again.stdout and f"{names[DIES]}: failed" in again.stdout
+    assert names[QUICK] not in again.stdout
+
+
+def test_a_study_sweeps_and_shares_the_cores(command: Run) -> None:
+    environment = {"OMP_NUM_THREADS": "7"}
+    done = command("study=rates", f"seed={QUICK}", "study.jobs=2", "hydra.sweep.dir=s", **environment)
+    assert done.returncode == 0, done.stderr
+    rates = [json.loads(json.dumps(path.parent.name)) for path in sorted(Path("s").glob("*/config.yaml"))]
+    assert len(rates) == 2 and "g_lr-0.001" in rates[0] and "g_lr-0.0001" in rates[1]
+    assert "threads 7" in next(Path("s").glob("0_*/output.log")).read_text()
+
+
+@pytest.mark.parametrize("override", ["model=dcgan,bigan", "model.g_lr=1e-3,fast", "data=digits,plain model=biggan"])
+def test_no_job_starts_if_one_is_wrong(command: Run, override: str) -> None:
+    done = command("-m", *override.split(), f"seed={QUICK}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert not list(Path("logs/sweep").iterdir())
+
+
+def make_sweep(folder: Path, code: str, count: int, at_once: int = 1) -> Sweep:
+    """A sweep whose jobs run a small script."""
+    script = folder / "job.py"
+    script.write_text(code)
+    sweep = Sweep(folder, str(script), at_once=at_once)
+    sweep.jobs = [Job(str(i), []) for i in range(count)]
+    return sweep
+
+
+def test_the_environment_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_sweep(tmp_path, "", 1, at_once=2)
+    for name in ("LOCAL_RANK", "MASTER_ADDR", "WORLD_SIZE", RUN_DIR):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
+    environment = sweep.environment(Job("a", [], processes=3))
+    assert environment["OMP_NUM_THREADS"] == "2"
+    assert not {"LOCAL_RANK", "MASTER_ADDR", "WORLD_SIZE", RUN_DIR} & set(environment)
+    sweep.at_once = 1
+    assert "OMP_NUM_THREADS" not in sweep.environment(Job("a", []))
+
+
+def test_at_most_so_many_jobs_at_once(tmp_path: Path) -> None:
+    code = "import time; print(time.time(), flush=True); time.sleep(0.3); print(time.time())"
+    sweep = make_sweep(tmp_path, code, 4, at_once=2)
+    assert run_jobs(sweep, sweep.jobs) == []
+    spans = [tuple(map(float, path.read_text().split())) for path in tmp_path.glob("*/output.log")]
+    overlaps = [sum(start <= other < end for other, _ in spans) for start, end in spans]
+    assert len(spans) == 4 and max(overlaps) == 2
+
+
+def test_a_signal_reaches_the_jobs_and_no_other_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *a: sys.exit(130))\n"
+        "open(sys.argv[-1].split('=')[1].strip(\"'\") + '/ready', 'w').close()\n"
+        "time.sleep(60)\n"
+    )
+    sweep = make_sweep(tmp_path, code, 2)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+
+    def interrupt() -> None:
+        while not (tmp_path / "0" / "ready").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(sweep, sweep.jobs)
+    finally:
+        thread.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "exit status 130" in sweep.run_folder(sweep.jobs[0]).results()["error"]
+    assert not (tmp_path / "1").exists()
+
+
+def test_causes(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "", 1)
+    run = sweep.run_folder(sweep.jobs[0])
+    assert "memory" in cause(run, -signal.SIGKILL)
+    assert cause(run, -signal.SIGSEGV) == "killed by SIGSEGV"
+    run.path.mkdir()
+    (run.path / "output.log").write_text("Traceback\nMemoryError: too much\n\n")
+    assert cause(run, 1) == "exit status 1: MemoryError: too much"
+
+
+def test_a_sweep_is_read_back(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "", 2)
+    sweep.save()
+    assert Sweep.load(tmp_path, sweep.script) == sweep
+    sweep.run_folder(sweep.jobs[0]).record(status="done")
+    assert sweep.unfinished() == [sweep.jobs[1]]
+
+
+def test_the_path_of_a_folder_survives_hydra(tmp_path: Path) -> None:
+    from saddle.run.compose import value_of
+
+    for name in ("plain", "with space", "a=b,c", "quote'd", "back\\slash"):
+        assert value_of([f"hydra.run.dir={jobs.quoted(tmp_path / name)}"], "hydra.run.dir") == str(tmp_path / name)
+
+

@@ -1,0 +1,41 @@
+"""Ranges are read from the comments of the yaml files."""
+
+from pathlib import Path
+
+import pytest
+
+from saddle.run import ranges
+
+
+@pytest.mark.parametrize(
+    ("comment", "good", "bad"),
+    [
+        ("one of batch, none", ["batch", "none"], ["bat", "batch, none", 3]),
+        ("above 0; published: 2e-4", [1e-9, 5], [0, -1.0]),
+        ("channels; at least 1", [1, 2], [0, 0.5]),
+        ("in [0, 1); weight of the past", [0, 0.999], [-0.1, 1, 1.0]),
+        ("in (0, 1]", [1, 1e-3], [0, 1.1]),
+        ("in [-1e3, 2.5]", [-1000, 2.5], [2.6]),
+    ],
+)
+def test_a_phrase_is_a_range(comment: str, good: list, bad: list) -> None:
+    found = ranges.parse(comment)
+    assert found is not None
+    assert all(found.accepts(value) for value in good)
+    assert not any(found.accepts(value) for value in bad)
+
+
+@pytest.mark.parametrize("comment", ["", "published: 0.9999", "channels of the last layer, above it none"])
+def test_other_comments_say_nothing(comment: str) -> None:
+    assert ranges.parse(comment) is None
+
+
+def test_keys_are_nested_under_the_package(tmp_path: Path) -> None:
+    file = tmp_path / "r1.yaml"
+    file.write_text("# one of nothing\nr1:\n  weight: 10.0 # above 0\n  inner:\n    a: x # one of x, y\nb: 1 # at least 0\n")
+    found = dict(ranges.of_file(file, "penalty"))
+    assert {key: r.words for key, r in found.items()} == {
+        "penalty.r1.weight": "above 0",
+        "penalty.r1.inner.a": "one of x, y",
+        "penalty.b": "at least 0",
+    }

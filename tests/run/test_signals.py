@@ -1,0 +1,69 @@
+"""Signals: noted while training, at once otherwise, and a second Ctrl-C always."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from saddle.run import signals
+from saddle.run.status import NonFinite, Preempted, describe, status_of
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Install the handlers for the length of a test."""
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    signals.forget()
+    signals.install()
+    yield
+    signals.forget()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_request_to_end_is_noted_while_training(number: int) -> None:
+    with pytest.raises(Preempted):
+        send(number)
+    signals.forget()
+    signals.arm(True)
+    assert signals.received() is None
+    send(number)
+    send(number)
+    assert signals.received() == "preempted"
+
+
+def test_a_second_ctrl_c_is_obeyed_at_once() -> None:
+    signals.arm(True)
+    send(signal.SIGTERM)
+    send(signal.SIGINT)
+    assert signals.received() == "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+
+
+def test_ctrl_c_before_training_is_obeyed_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (NonFinite(7, "generator.weight"), "nonfinite", "generator.weight at iteration 7"),
+        (Preempted(), "preempted", "Preempted"),
+        (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
+        (RuntimeError("two\nlines"), "failed", "RuntimeError: two lines"),
+        (MemoryError(), "failed", "MemoryError"),
+    ],
+)
+def test_words_for_errors(error: BaseException, status: str, text: str) -> None:
+    assert status_of(error) == status
+    assert text in describe(error)
