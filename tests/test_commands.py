@@ -24,7 +24,11 @@ def run(script: str, *words: str, status: int = 0) -> subprocess.CompletedProces
     """Run a script of src/ and check its exit status."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "src" / script), *words], capture_output=True, text=True, env=environment, timeout=300
+        [sys.executable, str(ROOT / "src" / script), *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
     )
     assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
@@ -45,7 +49,9 @@ def test_a_run_folder_holds_what_the_design_says(trained: Path) -> None:
     results = json.loads((trained / "results.json").read_text())
     assert results["status"] == "done" and results["iterations"] == 6
     assert results["kimg"] == 6 * 2 * 8 / 1000
-    assert {"seconds", "images_per_second", "peak_memory_bytes", "diverged", "collapsed", "eval/frechet"} <= set(results)
+    assert {"seconds", "images_per_second", "peak_memory_bytes", "diverged", "collapsed", "eval/frechet"} <= set(
+        results
+    )
     assert results["parameters/generator"] > 1000 and results["parameters/discriminator"] > 1000
     assert {p.name for p in (trained / "checkpoints").iterdir()} >= {"last.ckpt", "best.ckpt"}
     assert [p.name for p in sorted((trained / "samples").iterdir())] == ["00000003.png", "00000006.png"]
@@ -90,7 +96,15 @@ def test_evaluate_repeats_the_score_of_the_run(trained: Path) -> None:
 
 
 def test_a_run_goes_on_as_if_it_had_not_stopped(trained: Path, tmp_path: Path) -> None:
-    words = [*SMALL, "model=biggan", "loss=hinge", "data=digits", "samples.every=3", "evaluation.every=3", "logger=none"]
+    words = [
+        *SMALL,
+        "model=biggan",
+        "loss=hinge",
+        "data=digits",
+        "samples.every=3",
+        "evaluation.every=3",
+        "logger=none",
+    ]
     run("train.py", *words, "iterations=4", f"hydra.run.dir={tmp_path}/run")
     run("train.py", f"resume={tmp_path}/run", "iterations=6")
     whole = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
@@ -105,7 +119,9 @@ def test_the_notebook_opens_a_run(trained: Path, monkeypatch) -> None:
     monkeypatch.setenv("SADDLE_RUN", str(trained))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
-    pictures = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    pictures = [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
     assert len(pictures) == 3  # losses, scores, samples
 
 

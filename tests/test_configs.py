@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig
+from tiny import StopAfter
 
 from saddle.run.build import build_data, build_model, build_trainer
-from tiny import StopAfter
 
 CONF = Path(__file__).parent.parent / "conf"
 TINY = ["data.batch_size=4", "model.width=4", "precision=32", "logger=none", "metrics=none"]

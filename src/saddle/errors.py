@@ -8,7 +8,7 @@ class InputError(ValueError):
     """
 
 
-class NonFinite(RuntimeError):
+class NonFinite(ArithmeticError):
     """A step's gradient was NaN or infinite; the parameters still hold what they held before it.
 
     Args:
@@ -17,5 +17,6 @@ class NonFinite(RuntimeError):
     """
 
     def __init__(self, iteration: int, name: str):
-        super().__init__(f"iteration {iteration}: the gradient of {name} is not finite")
+        what = f"iteration {iteration}: the gradient of {name} is not finite"
+        super().__init__(f"{what}; the last checkpoint is from before it")
         self.iteration, self.name = iteration, name

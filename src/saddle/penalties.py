@@ -33,6 +33,8 @@ class Penalty(nn.Module):
     player: ClassVar[Player] = "discriminator"
     #: What the turn must prepare: "real_gradients", "fake_gradients" (input gradients at real or generated images).
     needs: ClassVar[frozenset[str]] = frozenset()
+    #: The network that the term differentiates twice, if it does.
+    twice: ClassVar[Player | None] = None
 
     def __init__(self, weight: float = 1.0, every: int = 1):
         super().__init__()
@@ -59,6 +61,7 @@ class R1(Penalty):
     """
 
     needs = frozenset({"real_gradients"})
+    twice = "discriminator"
 
     def __init__(self, weight: float = 10.0, every: int = 1):
         super().__init__(weight, every)
@@ -94,8 +97,8 @@ class LeCam(Penalty):
         real, fake = turn.real_logits, turn.fake_logits
         with torch.no_grad():
             for average, logits in ((self.real_average, real), (self.fake_average, fake)):
-                mean = logits.mean().to(average.dtype)
-                average.copy_(mean if turn.step == 0 and turn.micro == 0 else average.lerp(mean, 1 - self.decay))
+                first = turn.step == 0 and turn.micro == 0
+                follow(average, logits.mean(), 1.0 if first else 1 - self.decay)
         if turn.step < self.start:
             return real.new_zeros(())
         # the averages enter as values: a copy, because the next turn changes them in place
@@ -144,6 +147,7 @@ class PathLength(Penalty):
     """
 
     player = "generator"
+    twice = "generator"
     average: Tensor
 
     def __init__(self, weight: float = 2.0, every: int = 4, decay: float = 0.01):
@@ -160,7 +164,7 @@ class PathLength(Penalty):
         lengths = gradients.square().sum(1).sqrt()
         with torch.no_grad():
             mean = all_reduce(lengths.mean()) / world_size()
-            self.average.lerp_(mean.to(self.average.dtype), self.decay)
+            follow(self.average, mean, self.decay)
         return self.weight * (lengths - self.average.clone()).square().mean()
 
 
@@ -190,3 +194,9 @@ class Orthogonal(Penalty):
                     gram = matrix @ matrix.T
                     total = total + (gram - gram.diagonal().diag()).square().sum()
         return self.weight * total
+
+
+def follow(average: Tensor, value: Tensor, weight: float) -> None:
+    """Move a 0-d moving average towards `value` in place; what is not finite is ignored."""
+    new = average.lerp(value.to(average.dtype), weight)
+    average.copy_(torch.where(new.isfinite(), new, average))

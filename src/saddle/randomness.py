@@ -8,6 +8,7 @@ a run that is resumed in the middle of an epoch needs no stored generator state.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -99,7 +100,7 @@ def rows_integers(seed: int, stream: str, start: int, stop: int, high: int) -> T
     return _blocks(start, stop, lambda block: torch.randint(high, (_BLOCK,), generator=generator(seed, stream, block)))
 
 
-def _blocks(start: int, stop: int, draw) -> Tensor:
+def _blocks(start: int, stop: int, draw: Callable[[int], Tensor]) -> Tensor:
     if stop <= start:
         return draw(0)[:0]
     first = start // _BLOCK

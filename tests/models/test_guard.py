@@ -7,6 +7,7 @@ from tiny import attach, batch, dense_gan
 from saddle.errors import NonFinite
 from saddle.models.guard import Guard
 from saddle.optimizers import make_optimizer
+from saddle.penalties import LeCam, PathLength
 
 
 def parameters(*gradients):
@@ -86,6 +87,21 @@ def test_skip_leaves_out_one_player_and_goes_on():
     assert model.guard.skipped == 2 and model.iteration == 2
     assert torch.equal(after["generator.linear.weight"], before["generator.linear.weight"])
     assert not torch.equal(after["discriminator.trunk.linear.bias"], before["discriminator.trunk.linear.bias"])
+
+
+def test_a_run_recovers_from_a_skipped_step():
+    model = attach(dense_gan({"lecam": LeCam(start=0), "path_length": PathLength(every=1)}, nonfinite="skip"))
+    model.training_step(batch(model), 0)
+    hooks = [
+        model.discriminator.head.linear.register_forward_hook(lambda m, i, out: out * float("nan")),
+        model.generator.register_forward_hook(lambda m, i, out: out * float("inf")),
+    ]
+    model.training_step(batch(model), 1)
+    assert model.guard.skipped == 2
+    for hook in hooks:
+        hook.remove()
+    model.training_step(batch(model), 2)
+    assert model.guard.skipped == 2
 
 
 def test_adam_honours_the_flag_that_the_guard_sets_on_a_gpu():

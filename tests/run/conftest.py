@@ -14,6 +14,7 @@ sys.path.insert(0, str(HERE))  # for toy_run and toy_model
 
 from toy_run import Run, write_project  # noqa: E402
 
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with conf/ and src/train.py, which is the working directory; no run has left anything in memory."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_run import write_project
 
 from saddle.errors import InputError
 from saddle.run import resolvers
@@ -14,7 +15,13 @@ from saddle.run.check import check_types, checked, length, processes, scores
 from saddle.run.compose import Composer
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy's configs; composing remembers them, so the tests of this file share them."""
+    return write_project(tmp_path_factory.mktemp("project")).parent.parent
+
+
+@pytest.fixture(scope="module")
 def composer(project: Path) -> Iterator[Composer]:
     """Composes the toy's configs."""
     resolvers.register()

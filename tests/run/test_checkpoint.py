@@ -54,7 +54,7 @@ def test_a_full_disk_keeps_the_last_good_one(tmp_path: Path) -> None:
     old_limit, old_handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, old_limit[1]))
     try:
-        with pytest.raises(OSError, match="could not be written .* still good"):
+        with pytest.raises(OSError, match=r"could not be written .* still good"):
             save(tmp_path, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)

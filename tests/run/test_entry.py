@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_run import Run, CRASHES, QUICK
+from toy_run import CRASHES, QUICK, Run
 
 QUICKLY = f"seed={QUICK}"
 

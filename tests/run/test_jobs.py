@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_run import Run, CRASHES, DIES, QUICK
+from toy_run import CRASHES, DIES, QUICK, Run
 
 from saddle.run import jobs
+from saddle.run.compose import value_of
 from saddle.run.folder import RUN_DIR
 from saddle.run.jobs import Job, Sweep, cause, run_jobs
 
@@ -45,12 +46,12 @@ def test_a_study_sweeps_and_shares_the_cores(command: Run) -> None:
     environment = {"OMP_NUM_THREADS": "7"}
     done = command("study=rates", f"seed={QUICK}", "study.jobs=2", "hydra.sweep.dir=s", **environment)
     assert done.returncode == 0, done.stderr
-    rates = [json.loads(json.dumps(path.parent.name)) for path in sorted(Path("s").glob("*/config.yaml"))]
+    rates = [path.parent.name for path in sorted(Path("s").glob("*/config.yaml"))]
     assert len(rates) == 2 and "g_lr-0.001" in rates[0] and "g_lr-0.0001" in rates[1]
     assert "threads 7" in next(Path("s").glob("0_*/output.log")).read_text()
 
 
-@pytest.mark.parametrize("override", ["model=dcgan,bigan", "model.g_lr=1e-3,fast", "data=digits,plain model=biggan"])
+@pytest.mark.parametrize("override", ["model=dcgan,bigan", "data=digits,plain model=biggan"])
 def test_no_job_starts_if_one_is_wrong(command: Run, override: str) -> None:
     done = command("-m", *override.split(), f"seed={QUICK}")
     assert done.returncode == 1
@@ -131,14 +132,11 @@ def test_a_sweep_is_read_back(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, "", 2)
     sweep.save()
     assert Sweep.load(tmp_path, sweep.script) == sweep
+    sweep.run_folder(sweep.jobs[0]).path.mkdir()
     sweep.run_folder(sweep.jobs[0]).record(status="done")
     assert sweep.unfinished() == [sweep.jobs[1]]
 
 
 def test_the_path_of_a_folder_survives_hydra(tmp_path: Path) -> None:
-    from saddle.run.compose import value_of
-
     for name in ("plain", "with space", "a=b,c", "quote'd", "back\\slash"):
         assert value_of([f"hydra.run.dir={jobs.quoted(tmp_path / name)}"], "hydra.run.dir") == str(tmp_path / name)
-
-

@@ -104,7 +104,9 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     assert_same_end(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("fault", "error"), [("nan@7", NonFinite), ("error@7", RuntimeError), ("error@3", RuntimeError)])
+@pytest.mark.parametrize(
+    ("fault", "error"), [("nan@7", NonFinite), ("error@7", RuntimeError), ("error@3", RuntimeError)]
+)
 def test_a_fault_keeps_the_checkpoint_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, error: type[Exception]
 ) -> None:

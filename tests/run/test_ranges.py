@@ -32,7 +32,9 @@ def test_other_comments_say_nothing(comment: str) -> None:
 
 def test_keys_are_nested_under_the_package(tmp_path: Path) -> None:
     file = tmp_path / "r1.yaml"
-    file.write_text("# one of nothing\nr1:\n  weight: 10.0 # above 0\n  inner:\n    a: x # one of x, y\nb: 1 # at least 0\n")
+    file.write_text(
+        "# one of nothing\nr1:\n  weight: 10.0 # above 0\n  inner:\n    a: x # one of x, y\nb: 1 # at least 0\n"
+    )
     found = dict(ranges.of_file(file, "penalty"))
     assert {key: r.words for key, r in found.items()} == {
         "penalty.r1.weight": "above 0",

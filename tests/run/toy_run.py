@@ -90,7 +90,7 @@ def write_project(root: Path) -> Path:
 
 
 def train(cfg: Any, folder: Any) -> str:
-    """What src/train.py does, with a toy for the model. From seed `QUICK` on nothing is trained, and torch not imported."""
+    """What src/train.py does, with a toy for the model; from seed `QUICK` on nothing is trained nor torch imported."""
     if cfg.seed == CRASHES:
         raise RuntimeError("a fault\nwas injected")
     if cfg.seed == DIES:
@@ -102,5 +102,3 @@ def train(cfg: Any, folder: Any) -> str:
     from toy_model import fit
 
     return fit(cfg, folder)
-
-

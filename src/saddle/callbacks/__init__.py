@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 
 def record(trainer: Trainer, scalars: Mapping[str, float], iteration: int) -> None:
-    """Hand scalars of an iteration to every logger, and keep them in `model.scores`, where the latest of each name stay.
+    """Hand scalars of an iteration to every logger, and keep the latest of each name in `model.scores`.
 
     Call it on every process with global values; only process 0 writes.
     """
     if not scalars:
         return
-    trainer.lightning_module.scores.update(scalars)
+    model: Any = trainer.lightning_module
+    model.scores.update(scalars)
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             logger.log_metrics(dict(scalars), step=iteration)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -27,7 +27,7 @@ class ProgressBar(Callback):
         self._drawn = 0.0
         self._since: tuple[int, float] | None = None  # iteration and seconds from which the speed counts
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Show the bar."""
         if trainer.is_global_zero and self.console.is_terminal:
             columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")]
@@ -35,14 +35,12 @@ class ProgressBar(Callback):
             self._task = self._progress.add_task("starting", total=1.0)
             self._progress.start()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Redraw a few times a second, or print a line where an interval ends."""
         if not trainer.is_global_zero:
             return
         if self._since is None:
-            self._since = pl_module.iteration, trainer.stopwatch.seconds  # type: ignore[attr-defined]
+            self._since = pl_module.iteration, trainer.stopwatch.seconds
         if self._progress is None:
             if pl_module.iteration % self.every == 0:
                 self.console.print(self.text(trainer, pl_module), highlight=False, soft_wrap=True)
@@ -51,25 +49,25 @@ class ProgressBar(Callback):
             text, done = self.text(trainer, pl_module), self.done(trainer, pl_module)
             self._progress.update(self._task, description=text, completed=done, refresh=True)
 
-    def done(self, trainer: Trainer, pl_module: LightningModule) -> float:
+    def done(self, trainer: Any, pl_module: Any) -> float:
         """The finished share of the run, 0 to 1: by whichever of iterations and minutes is further."""
         shares = [0.0]
         if self.iterations:
             shares.append(pl_module.iteration / self.iterations)
         if self.minutes:
-            shares.append(trainer.stopwatch.seconds / (60 * self.minutes))  # type: ignore[attr-defined]
+            shares.append(trainer.stopwatch.seconds / (60 * self.minutes))
         return min(max(shares), 1.0)
 
-    def speed(self, pl_module: LightningModule, seconds: float) -> float:
+    def speed(self, pl_module: Any, seconds: float) -> float:
         """Real images per second of training, the first iteration left out."""
         assert self._since is not None
         iteration, start = self._since
         images = (pl_module.iteration - iteration) * pl_module.d_steps * pl_module.batch_size
         return images / (seconds - start) if seconds > start else 0.0
 
-    def text(self, trainer: Trainer, pl_module: LightningModule) -> str:
+    def text(self, trainer: Any, pl_module: Any) -> str:
         """The line of numbers."""
-        stopwatch, scores = trainer.stopwatch, pl_module.scores  # type: ignore[attr-defined]
+        stopwatch, scores = trainer.stopwatch, pl_module.scores
         of = f"/{self.iterations}" if self.iterations else ""
         parts = [f"iteration {pl_module.iteration}{of}", f"{self.speed(pl_module, stopwatch.seconds):.0f} images/s"]
         names = {"train/d_loss": "d_loss", "train/g_loss": "g_loss", "eval/frechet": "frechet", "eval/fid": "fid"}
@@ -80,11 +78,11 @@ class ProgressBar(Callback):
             parts.append(f"{left // 60}:{left % 60:02d} left")
         return "  ".join(parts)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave the last state of the bar on the screen."""
         self._stop()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Give the terminal back before an error is printed."""
         self._stop()
 

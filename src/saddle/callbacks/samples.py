@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 
 from saddle.callbacks import paused, record_image
 from saddle.images import save_grid
@@ -28,19 +28,17 @@ class SampleGrid(Callback):
         self.every, self.folder, self.columns, self.max_rows = every, Path(folder), columns, max_rows
         self._last = -1
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Draw where an interval ends."""
         if self.every and pl_module.iteration % self.every == 0:
             self.draw(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Draw once more, unless that was just done."""
         if pl_module.iteration != self._last:
             self.draw(trainer, pl_module)
 
-    def draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def draw(self, trainer: Any, pl_module: Any) -> None:
         """Write the grid of the current moving average; process 0 does it alone."""
         self._last = pl_module.iteration
         if not trainer.is_global_zero:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 
 from saddle.callbacks import record
 
@@ -19,9 +19,7 @@ class Scalars(Callback):
     def __init__(self, every: int):
         self.every = every
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Read where an interval ends."""
         if pl_module.iteration % self.every == 0:
             record(trainer, pl_module.tracked(), pl_module.iteration)

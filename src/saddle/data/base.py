@@ -69,7 +69,7 @@ class DataModule(LightningDataModule):
         self.batch_size, self.flip, self.workers, self.memory_gb = batch_size, flip, workers, memory_gb
         self.path, self.classifier = Path(path).expanduser(), classifier
 
-    def look(self) -> None:  # noqa: B027 (what is made in memory needs no files)
+    def look(self) -> None:
         """Finds the files, or downloads and unpacks them. One process of each machine does this.
 
         Raises:

@@ -33,7 +33,7 @@ class CelebA(DataModule):
             try:
                 with made_whole(folder / _ARCHIVE) as work:
                     download_file_from_google_drive(_DRIVE_ID, work.parent, work.name, _MD5)
-            except Exception as error:  # noqa: BLE001 (gdown has errors of its own, and is not always installed)
+            except Exception as error:
                 raise InputError(
                     f"data=celeba: not found, and the download failed ({' '.join(str(error).split())}). "
                     f"Put {_ARCHIVE} into {folder}, or set data.path"

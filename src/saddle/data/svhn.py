@@ -52,7 +52,7 @@ class SVHN(DataModule):
         try:
             content = loadmat(path, variable_names=["X", "y"])
             pixels, labels = content["X"], content["y"].ravel()
-        except Exception as error:  # noqa: BLE001 (scipy raises what it likes on a broken file)
+        except Exception as error:
             raise damaged(path, error) from error
         if pixels.shape != (32, 32, 3, len(labels)) or pixels.dtype != np.uint8:
             raise damaged(path, f"{pixels.dtype} images {pixels.shape} and {len(labels)} labels")

@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +17,7 @@ from saddle.metrics.evaluator import Evaluator, Scores
 from saddle.metrics.features import ClassifierExtractor
 from saddle.metrics.frechet import FrechetDistance
 from saddle.metrics.sources import open_images
+from saddle.run.instantiate import instantiate
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
@@ -85,19 +84,8 @@ def build_metrics(metrics: Any, classifier: str | None, classes: int | None) -> 
         for key, value in (("name", classifier), ("classes", classes)):
             if key in extractor and extractor[key] is None:
                 extractor[key] = value
-        try:
-            built[str(name)] = instantiate(node)
-        except InstantiationException as error:
-            raise _cause(error) from None
+        built[str(name)] = instantiate(node)
     return built
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The InputError beneath Hydra's wrapping, else the error itself."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InputError):
-        cause = cause.__cause__
-    return cause or error
 
 
 def _report(scores: Scores, details: dict[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class FeatureExtractor(nn.Module, ABC):
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
         """The outputs for images that passed the checks."""
 
-    def prepare(self, datamodule: DataModule | None = None) -> None:  # noqa: B027 (most need nothing)
+    def prepare(self, datamodule: DataModule | None = None) -> None:
         """Get what the weights need, once per machine: download them, or train them on the data."""
 
     @torch.no_grad()

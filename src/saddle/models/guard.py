@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,7 @@ class Guard:
         self.skipped = 0
         self._pending: tuple[Delayed, int, list[str]] | None = None
 
-    def admits(self, optimizer: torch.optim.Optimizer, parameters: dict[str, Tensor], iteration: int) -> bool:
+    def admits(self, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], iteration: int) -> bool:
         """Whether to step now.
 
         Args:

@@ -40,8 +40,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, C] or [B, C, H, W]."""
-        # float64 is there to compare process counts: where the true gradient is zero (of a bias before the norm), torch's
-        # kernel leaves a noise of 1e-14, and Adam turns that into steps of 1e-9
+        # float64 is there to compare process counts: where the true gradient is zero (of a bias before the norm),
+        # torch's kernel leaves a noise of 1e-14, and Adam turns that into steps of 1e-9
         if not self.training or not (is_distributed() or x.dtype == torch.float64):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from lightning.pytorch import Callback, Trainer, seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from saddle.data.base import DataModule
 from saddle.errors import InputError
 from saddle.models.base import GAN
 from saddle.networks.discriminator import Discriminator
 from saddle.run.check import length
-from saddle.run.checkpoint import find_resumable, load_checkpoint
+from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
-
-#: Facts of a group's yaml that the config check reads and no constructor takes.
-FACTS = ("per_sample_gradient",)
+from saddle.run.instantiate import instantiate
 
 _LIGHTNING_PRECISION = {"32": "32-true", "64": "64-true"}
 
@@ -63,11 +61,22 @@ def build_model(cfg: DictConfig) -> GAN:
         generator=instantiate(cfg.model.generator),
         discriminator=Discriminator(trunk, head),
         loss=instantiate(cfg.loss),
-        penalties={str(name): instantiate(_without_facts(penalty)) for name, penalty in cfg.penalty.items()},
+        penalties={str(name): instantiate(penalty) for name, penalty in cfg.penalty.items()},
         augment=instantiate(cfg.augment),
         **options,
     )
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if cfg.compile:
+        compile_networks(model)
+    return model
+
+
+def compile_networks(model: GAN) -> None:
+    """Compile the networks in place, but for one through which a penalty differentiates twice: torch cannot."""
+    twice = {penalty.twice for penalty in model.penalties.values()}
+    for player, network in (("generator", model.generator), ("discriminator", model.discriminator)):
+        if player not in twice:
+            network.compile()
 
 
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
@@ -121,18 +130,12 @@ def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN
     """
     run = RunFolder(folder)
     cfg = run.config()
-    if weights == "last":
-        found = find_resumable(run.checkpoints)
-        path = None if found is None else found
-    else:
-        path = run.checkpoints / f"{weights}.ckpt"
-        path = path if path.exists() else None
-    if path is None:
-        raise InputError(
-            f"{run.path} has no {weights} checkpoint" + (": choose weights=last" if weights == "best" else "")
-        )
+    path = find_resumable(run.checkpoints) if weights == "last" else run.checkpoints / BEST
+    if path is None or not path.exists():
+        raise InputError(f"{run.path} has no {weights} checkpoint" + (": choose weights=last" * (weights == "best")))
     model = build_model(cfg)
     checkpoint = load_checkpoint(path)
+    refuse_other_model(checkpoint, model, path)
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -142,7 +145,3 @@ def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN
 def build_loggers(cfg: DictConfig, folder: Path) -> list:
     """The loggers of the configuration."""
     return [instantiate(node, folder=str(folder)) for node in cfg.logger.values()]
-
-
-def _without_facts(node: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(node, [key for key in node if key not in FACTS])  # type: ignore[misc]

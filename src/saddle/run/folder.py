@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from saddle.errors import InputError
 from saddle.run.check import length
@@ -119,8 +120,9 @@ class RunFolder:
             raise InputError(f"{self.path} is not a run folder: it has no config.yaml")
         try:
             config = OmegaConf.load(self.config_file)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.config_file} cannot be read: {error}") from None
+        except (OSError, ValueError, YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.config_file} cannot be read: {reason}") from None
         if not isinstance(config, DictConfig):
             raise InputError(f"{self.config_file} is not the config of a run")
         return config

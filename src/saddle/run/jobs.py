@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -105,8 +106,7 @@ class Sweep:
 
 def quoted(path: Path) -> str:
     """A path as a value on Hydra's command line."""
-    text = str(path.resolve())
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return QuotedString(str(path.resolve()), Quote.single).with_quotes()
 
 
 # ---------------------------------------------------------------------------------------------------- running the jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import subprocess
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -128,7 +129,8 @@ class Life(Callback):
         self.stopwatch.stop()
         status = status_of(exception)
         if trainer.is_global_zero:
-            self.folder.record(**{**self.figures(pl_module), "diverged": status == "nonfinite"})
+            with suppress(OSError):  # a full disk; `end` reports it
+                self.folder.record(**{**self.figures(pl_module), "diverged": status == "nonfinite"})
         self.folder.end(status, exception, trainer.is_global_zero)
         for process in getattr(trainer.strategy.launcher, "procs", []):
             await_end(process)

@@ -12,6 +12,7 @@ Every other comment is for the reader alone.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,19 +31,20 @@ class Range(NamedTuple):
 
 def parse(comment: str) -> Range | None:
     """The range that a comment states, or None."""
-    for phrase in comment.split(";"):
-        phrase = phrase.strip()
-        if phrase.startswith("one of "):
-            words = [word.strip() for word in phrase.removeprefix("one of ").split(",")]
-            return Range(phrase, lambda value: str(value) in words)
-        if match := re.match(rf"above {NUMBER}", phrase):
-            low = float(match[1])
-            return Range(match[0], lambda value: value > low)
-        if match := re.match(rf"at least {NUMBER}", phrase):
-            low = float(match[1])
-            return Range(match[0], lambda value: value >= low)
-        if match := re.match(rf"in ([\[(]){NUMBER}, {NUMBER}([\])])", phrase):
-            return Range(match[0], _interval(match[1], float(match[2]), float(match[3]), match[4]))
+    found = (_phrase(phrase.strip()) for phrase in comment.split(";"))
+    return next((each for each in found if each is not None), None)
+
+
+def _phrase(phrase: str) -> Range | None:
+    if phrase.startswith("one of "):
+        words = [word.strip() for word in phrase.removeprefix("one of ").split(",")]
+        return Range(phrase, lambda value: str(value) in words)
+    if match := re.match(rf"above {NUMBER}", phrase):
+        return Range(match[0], _interval("(", float(match[1]), math.inf, "]"))
+    if match := re.match(rf"at least {NUMBER}", phrase):
+        return Range(match[0], _interval("[", float(match[1]), math.inf, "]"))
+    if match := re.match(rf"in ([\[(]){NUMBER}, {NUMBER}([\])])", phrase):
+        return Range(match[0], _interval(match[1], float(match[2]), float(match[3]), match[4]))
     return None
 
 

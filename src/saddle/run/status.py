@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from saddle.errors import NonFinite
+
 DONE = 0
 FAILED = 1  # wrong input, or an error
 NONFINITE = 3
@@ -15,19 +17,6 @@ EXIT_STATUS = {
     "preempted": PREEMPTED,
     "interrupted": INTERRUPTED,
 }
-
-
-class NonFinite(ArithmeticError):
-    """A NaN or an infinity in training.
-
-    Args:
-        iteration: finished iterations when it was found.
-        name: of the first bad tensor.
-    """
-
-    def __init__(self, iteration: int, name: str):
-        super().__init__(f"non-finite value in {name} at iteration {iteration}; the last checkpoint is from before it")
-        self.iteration, self.name = iteration, name
 
 
 class Preempted(BaseException):

@@ -32,10 +32,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     checkpoint = find_resumable(folder.checkpoints)
     if checkpoint is not None:
         refuse_other_model(load_checkpoint(checkpoint), model, checkpoint)
-    if iterations == 0:
-        folder.record(status="done", error=None, **life.figures(model))
-    else:
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if is_first_process():
         print("\n".join(summary(folder)), flush=True)
     return life.status
