@@ -33,7 +33,7 @@ def test_gradients_are_averaged_and_votes_are_summed(pair):
     first, second = (results["averaging"] for results in pair)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first["votes"].item() == 3.0
-    assert torch.equal(first["1"], torch.zeros(2, dtype=torch.float64))  # had no gradient
+    assert "1" not in first  # had no gradient
     for i, (place, shape) in enumerate({"0": (3,), "2": (2, 3, 4, 4), "3": ()}.items()):
         assert torch.allclose(first[place], two_processes.numbers(2, *shape, key=f"grad{i}").mean(0), rtol=1e-14)
 

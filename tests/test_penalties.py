@@ -13,7 +13,7 @@ from saddle.losses import Wasserstein
 from saddle.networks.norm import spectral_norm
 from saddle.penalties import R1, FeatureMatching, LeCam, Orthogonal, PathLength, Penalty, WeightClip
 from saddle.randomness import Draws, Rows
-from saddle.turn import input_gradients
+from saddle.penalties import input_gradients
 
 
 def images(n=6, seed=0):

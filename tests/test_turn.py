@@ -9,7 +9,8 @@ from tiny import attach, batch, dense_gan
 from saddle.losses import Hinge
 from saddle.networks.discriminator import Verdict
 from saddle.penalties import R1, FeatureMatching, LeCam
-from saddle.turn import Turn, wide
+from saddle.networks.discriminator import wide
+from saddle.turn import Turn
 
 B = 8
 
@@ -122,7 +123,7 @@ def test_logits_are_float32_at_least():
         verdict = Verdict(torch.zeros(B, dtype=narrow), torch.zeros(B, 6, dtype=narrow))
         fake_model = SimpleNamespace(discriminator=lambda images, labels, v=verdict: v)
         t = Turn(fake_model, "discriminator", 0, 0, torch.zeros(B, 1, 4, 4), torch.zeros(B), frozenset())
-        assert t.discriminate(t.real, t.real_labels).logits.dtype == expected
+        assert t.model.discriminator(t.real, t.real_labels).logits.dtype == expected
     assert wide(torch.zeros(2, dtype=torch.float16)).dtype == torch.float32
     assert turn(model).real_logits.dtype == torch.float64
 

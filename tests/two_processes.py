@@ -92,7 +92,7 @@ def averaging() -> Results:
     parameters[1].grad = parameters[1].grad.contiguous(memory_format=torch.channels_last)
     parameters.insert(1, nn.Parameter(torch.zeros(2, dtype=torch.float64)))
     votes = average_gradients(iter(parameters), vote=1.0 + rank())
-    return {"votes": torch.as_tensor(votes)} | {str(i): p.grad for i, p in enumerate(parameters)}
+    return {"votes": torch.as_tensor(votes)} | {str(i): p.grad for i, p in enumerate(parameters) if p.grad is not None}
 
 
 def batch_norm(kind: str) -> Results:

@@ -73,10 +73,10 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Iterable[Tensor], vote: float = 0.0) -> float | Tensor:
-    """Average the gradients over the processes by one all-reduce; a parameter without a gradient gets zeros.
+    """Average the gradients over the processes by one all-reduce; a parameter without a gradient stays so.
 
     Args:
-        parameters: the parameters of one player.
+        parameters: the parameters of one player. Every process builds the same graph, so the same ones have a gradient.
         vote: a number that rides along, e.g. this process's wish to stop.
 
     Returns:
@@ -84,10 +84,6 @@ def average_gradients(parameters: Iterable[Tensor], vote: float = 0.0) -> float 
     """
     if not is_distributed():
         return vote
-    parameters = list(parameters)
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([*(grad.reshape(-1) for grad in grads), grads[0].new_tensor([vote])])
     dist.all_reduce(flat)

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from saddle.distributed import all_reduce, world_size
 from saddle.errors import InputError
-from saddle.turn import Player, Turn, input_gradients, wide
+from saddle.networks.discriminator import wide
+from saddle.turn import Player, Turn
 
 if TYPE_CHECKING:
     from saddle.models.base import GAN
+
+
+def input_gradients(logits: Tensor, images: Tensor) -> Tensor:
+    """The gradient of each logit with respect to its own image, [b, C, H, W], kept in the graph."""
+    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradients
 
 
 class Penalty(nn.Module):
@@ -185,8 +193,8 @@ class Orthogonal(Penalty):
         total = turn.real.new_zeros(())
         for module in turn.model.generator.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                raw = getattr(module, "parametrizations", {"weight": None})["weight"]
-                weight = module.weight if raw is None else raw.original
+                normed = parametrize.is_parametrized(module, "weight")
+                weight = module.parametrizations["weight"].original if normed else module.weight
                 # rows are output channels; a transposed convolution keeps them in its second axis
                 weight = weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else weight
                 matrix = weight.flatten(1)

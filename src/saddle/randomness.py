@@ -28,10 +28,6 @@ class Rows:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def times(self, k: int) -> Rows:
-        """The rows of a batch in which every row is k consecutive ones."""
-        return Rows(self.start * k, self.stop * k, self.total * k)
-
 
 def generator(seed: int, *key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator whose state is a hash of `seed` and `key`."""

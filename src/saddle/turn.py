@@ -54,32 +54,27 @@ class Turn:
             fake = self.model.generator(self.latents, self.fake_labels).to(self.real.dtype)
         return fake.requires_grad_() if "fake_gradients" in self.needs else fake
 
-    def discriminate(self, images: Tensor, labels: Tensor) -> Verdict:
-        """What D says of any images; logits in float32 at least."""
-        logits, features = self.model.discriminator(images, labels)
-        return Verdict(wide(logits), features)
-
     def _seen(self, kind: str) -> tuple[Tensor, Tensor]:
         images, labels = (self.real, self.real_labels) if kind == "real" else (self.fake, self.fake_labels)
         return self.model.augment(images, self.draws(f"augment/{kind}")), labels
 
     @property
     def _one_pass(self) -> bool:
-        return self.player == "discriminator" and self.model.discriminator.trunk.independent
+        return self.player == "discriminator" and self.model.discriminator.independent
 
     @cached_property
     def _both(self) -> tuple[Verdict, Verdict]:
         (real, real_labels), (fake, fake_labels) = self._seen("real"), self._seen("fake")
-        logits, features = self.discriminate(torch.cat([real, fake]), torch.cat([real_labels, fake_labels]))
+        logits, features = self.model.discriminator(torch.cat([real, fake]), torch.cat([real_labels, fake_labels]))
         return Verdict(logits[: len(real)], features[: len(real)]), Verdict(logits[len(real) :], features[len(real) :])
 
     @cached_property
     def real_verdict(self) -> Verdict:
-        return self._both[0] if self._one_pass else self.discriminate(*self._seen("real"))
+        return self._both[0] if self._one_pass else self.model.discriminator(*self._seen("real"))
 
     @cached_property
     def fake_verdict(self) -> Verdict:
-        return self._both[1] if self._one_pass else self.discriminate(*self._seen("fake"))
+        return self._both[1] if self._one_pass else self.model.discriminator(*self._seen("fake"))
 
     @cached_property
     def real_logits(self) -> Tensor:
@@ -96,14 +91,3 @@ class Turn:
     @cached_property
     def fake_features(self) -> Tensor:
         return all_gather(self.fake_verdict.features)
-
-
-def wide(x: Tensor) -> Tensor:
-    """`x` in float32 at least."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def input_gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """The gradient of each logit with respect to its own image, [b, C, H, W], kept in the graph."""
-    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradients

@@ -35,7 +35,7 @@ def test_keys_are_nested_under_the_package(tmp_path: Path) -> None:
     file.write_text(
         "# one of nothing\nr1:\n  weight: 10.0 # above 0\n  inner:\n    a: x # one of x, y\nb: 1 # at least 0\n"
     )
-    found = dict(ranges.of_file(file, "penalty"))
+    found = ranges.ranges_of(file, "penalty")
     assert {key: r.words for key, r in found.items()} == {
         "penalty.r1.weight": "above 0",
         "penalty.r1.inner.a": "one of x, y",

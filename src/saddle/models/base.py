@@ -89,7 +89,7 @@ class GAN(LightningModule):
         self.ema = EMA(generator, ema, ema_start)
         self.classes, self.batch_size, self.latent_dim, self.latent = classes, batch_size, latent_dim, latent
         self.d_steps, self.accumulate, self.flip, self.seed, self.precision = d_steps, accumulate, flip, seed, precision
-        self.optimizer_options = {"name": optimizer, "beta1": beta1, "beta2": beta2, "eps": eps}
+        self.optimizer_options: dict[str, Any] = {"name": optimizer, "beta1": beta1, "beta2": beta2, "eps": eps}
         self.lr = {"discriminator": d_lr, "generator": g_lr}
         self.guard = Guard("scaler" if precision == "16-mixed" else nonfinite)
         self.iteration = 0  # finished iterations
@@ -162,7 +162,8 @@ class GAN(LightningModule):
 
     def player(self, player: Player) -> tuple[nn.Module, Any]:
         """The network of a player and its optimiser in Lightning's wrapper."""
-        d_optimizer, g_optimizer = self.optimizers()  # type: ignore[misc]
+        optimizers: Any = self.optimizers()
+        d_optimizer, g_optimizer = optimizers
         if player == "discriminator":
             return self.discriminator, d_optimizer
         return self.generator, g_optimizer
@@ -204,6 +205,10 @@ class GAN(LightningModule):
         """Labels of the generated images of one micro-batch, int64 [b]: uniform; zeros without classes."""
         return draws.integers(max(self.classes, 1))
 
+    def on_train_end(self) -> None:
+        """Learn of a bad last step, which a GPU tells only afterwards."""
+        self.guard.check()
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimisers of D and of G, in this order."""
         return [
@@ -244,10 +249,10 @@ class GAN(LightningModule):
             return {}
         names = list(self._sums)
         means = torch.stack([self._sums[name].double() / self._counts[name] for name in names])
-        means = (all_reduce(means) / world_size()).tolist()
+        values = (all_reduce(means) / world_size()).tolist()
         self._sums.clear()
         self._counts.clear()
-        return {f"train/{name}": value for name, value in zip(names, means, strict=True)}
+        return {f"train/{name}": value for name, value in zip(names, values, strict=True)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is not a parameter or a buffer."""

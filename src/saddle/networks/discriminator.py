@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from saddle.networks.heads import Head
 
 
 class Verdict(NamedTuple):
-    """What a discriminator says of a batch: logits [B], and the features [B, F] they were read from."""
+    """What a discriminator says of a batch: logits [B], in float32 at least, and the features [B, F] they were read from."""
 
     logits: Tensor
     features: Tensor
@@ -29,7 +30,17 @@ class Discriminator(nn.Module):
         self.trunk = trunk
         self.head = head
 
+    @property
+    def independent(self) -> bool:
+        """Whether samples do not influence each other, as the trunk declares."""
+        return bool(self.trunk.independent)
+
     def forward(self, images: Tensor, labels: Tensor) -> Verdict:
         """Images [B, C, H, W] in [-1, 1] and labels [B] (int64) -> Verdict."""
         features = self.trunk(images)
-        return Verdict(self.head(features, labels), features)
+        return Verdict(wide(self.head(features, labels)), features)
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

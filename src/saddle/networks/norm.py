@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -120,7 +121,8 @@ class SpectralNorm(nn.Module):
 
 def spectral_norm(module: M, eps: float = 1e-12) -> M:
     """Put a spectral norm on `module.weight` (a convolution, linear layer or embedding) and return the module."""
-    parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight, eps), unsafe=True)
+    weight = module.get_parameter("weight")
+    parametrize.register_parametrization(module, "weight", SpectralNorm(weight, eps), unsafe=True)
     return module
 
 
@@ -145,7 +147,7 @@ NORMS = ("batch", "layer", "instance", "spectral", "none")
 
 def activation_norm(name: str, channels: int) -> nn.Module:
     """The layer that follows a convolution under the norm `name` (see NORMS): identity for spectral and none."""
-    layers = {
+    layers: dict[str, Callable[[int], nn.Module]] = {
         "batch": BatchNorm,
         "layer": ChannelLayerNorm,
         "instance": lambda c: nn.InstanceNorm2d(c, affine=True),

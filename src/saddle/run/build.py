@@ -51,7 +51,7 @@ def build_model(cfg: DictConfig) -> GAN:
         "nonfinite": cfg.nonfinite,
         "seed": cfg.seed,
     }
-    cls: type[GAN] = get_class(cfg.model._target_)  # type: ignore[assignment]
+    cls: type[GAN] = get_class(cfg.model._target_)
     # what a model's class does not take (width, d_norm, ...) is there for its networks, which interpolate it
     taken = {name for base in cls.__mro__[: cls.__mro__.index(GAN) + 1] for name in inspect.signature(base).parameters}
     options |= {str(name): value for name, value in cfg.model.items() if name in taken - {"generator", "discriminator"}}
@@ -65,7 +65,7 @@ def build_model(cfg: DictConfig) -> GAN:
         augment=instantiate(cfg.augment),
         **options,
     )
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     if cfg.compile:
         compile_networks(model)
     return model
@@ -82,7 +82,7 @@ def compile_networks(model: GAN) -> None:
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     """The callbacks of the configuration, in its order."""
     iterations, minutes = length(cfg)
-    known = {"folder": str(folder), "iterations": iterations, "minutes": minutes}
+    known: dict[str, Any] = {"folder": str(folder), "iterations": iterations, "minutes": minutes}
     known["metrics"] = {str(name): instantiate(node) for name, node in cfg.metrics.items()}
     callbacks = []
     for node in cfg.callbacks.values():

@@ -7,23 +7,17 @@ default in the group's yaml), and whether the parts fit each other (`RULES`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from saddle.errors import InputError
 from saddle.run.compose import Composer, first_line, near, parse
+from saddle.run.ranges import Kind
 
 LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
-
-
-class Kind(NamedTuple):
-    """What a key accepts: in words, and as a test."""
-
-    words: str
-    accepts: Callable[[Any], bool]
 
 
 def is_int(value: Any) -> bool:
@@ -133,6 +127,7 @@ def checked(composer: Composer, overrides: Sequence[str], command: str, rules: b
     chosen_one = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
     config["choices"] = {**chosen_one, **lists}
     check(config, plain(reference), command, [parse(text).key_or_group for text in overrides])
+    check_ranges(config, composer.ranges(overrides))
     if rules:
         check_rules(config)
     return config
@@ -185,6 +180,14 @@ def check_types(value: Any, default: Any, key: str) -> None:
     if isinstance(default, list) and default and isinstance(value, list):
         for i, element in enumerate(value):
             check_types(element, default[min(i, len(default) - 1)], f"{key}[{i}]")
+
+
+def check_ranges(config: Mapping[str, Any], ranges: Mapping[str, Kind]) -> None:
+    """Refuse values outside the ranges that the comments of the yaml files state; null and "auto" are for the code."""
+    for key, allowed in ranges.items():
+        value, found = _select(config, key)
+        if found and value is not None and value != "auto" and not allowed.accepts(value):
+            raise InputError(f"{key}={_show(value)}: must be {allowed.words}")
 
 
 def kind_of(default: Any) -> Kind:

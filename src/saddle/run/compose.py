@@ -12,11 +12,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from saddle.errors import InputError
+from saddle.run.ranges import Kind, ranges_of
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
@@ -61,6 +63,17 @@ class Composer:
     def reference(self, overrides: Sequence[str]) -> DictConfig:
         """The config of the chosen groups alone, without the values on the command line."""
         return self.compose([text for text in overrides if self.is_choice(text)])
+
+    def ranges(self, overrides: Sequence[str]) -> dict[str, Kind]:
+        """The ranges that the comments of the chosen yaml files state, by dotted key."""
+        chosen = [text for text in overrides if self.is_choice(text)]
+        parts = self._loader().compute_defaults_list(self.config_name, [*self._always, *chosen], RunMode.RUN).defaults
+        found: dict[str, Kind] = {}
+        for part in parts:
+            path = self.conf / f"{part.config_path}.yaml"
+            if path.is_file():
+                found |= ranges_of(path, (part.package or "").replace("_global_", ""))
+        return found
 
     def is_choice(self, override: str) -> bool:
         """Whether an override chooses an option of a group (`model=dcgan`), rather than sets a value."""

@@ -1,4 +1,4 @@
-"""The range of an option, read from the comment beside it in its yaml. Free of torch.
+"""The ranges of options, read from the comments beside them in their yaml files. Free of torch.
 
 A comment may begin (or go on after a semicolon) with one of these phrases, and is then binding:
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,29 +22,29 @@ NUMBER = r"(-?[0-9.]+(?:e-?[0-9]+)?)"
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z_][\w/]*):(?P<value>.*?)(?:\s#\s*(?P<comment>.*))?$")
 
 
-class Range(NamedTuple):
+class Kind(NamedTuple):
     """What a value must be: in words, and as a test."""
 
     words: str
     accepts: Callable[[Any], bool]
 
 
-def parse(comment: str) -> Range | None:
+def parse(comment: str) -> Kind | None:
     """The range that a comment states, or None."""
     found = (_phrase(phrase.strip()) for phrase in comment.split(";"))
     return next((each for each in found if each is not None), None)
 
 
-def _phrase(phrase: str) -> Range | None:
+def _phrase(phrase: str) -> Kind | None:
     if phrase.startswith("one of "):
         words = [word.strip() for word in phrase.removeprefix("one of ").split(",")]
-        return Range(phrase, lambda value: str(value) in words)
+        return Kind(phrase, lambda value: str(value) in words)
     if match := re.match(rf"above {NUMBER}", phrase):
-        return Range(match[0], _interval("(", float(match[1]), math.inf, "]"))
+        return Kind(match[0], _interval("(", float(match[1]), math.inf, "]"))
     if match := re.match(rf"at least {NUMBER}", phrase):
-        return Range(match[0], _interval("[", float(match[1]), math.inf, "]"))
+        return Kind(match[0], _interval("[", float(match[1]), math.inf, "]"))
     if match := re.match(rf"in ([\[(]){NUMBER}, {NUMBER}([\])])", phrase):
-        return Range(match[0], _interval(match[1], float(match[2]), float(match[3]), match[4]))
+        return Kind(match[0], _interval(match[1], float(match[2]), float(match[3]), match[4]))
     return None
 
 
@@ -55,8 +55,9 @@ def _interval(left: str, low: float, high: float, right: str) -> Callable[[Any],
     return accepts
 
 
-def of_file(path: Path, package: str) -> Iterator[tuple[str, Range]]:
+def ranges_of(path: Path, package: str) -> dict[str, Kind]:
     """The dotted keys and ranges of a yaml in block style whose content goes under `package`."""
+    ranges: dict[str, Kind] = {}
     parents: list[tuple[int, str]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         match = KEY.match(line)
@@ -68,4 +69,5 @@ def of_file(path: Path, package: str) -> Iterator[tuple[str, Range]]:
         parents.append((indent, match["key"]))
         found = parse(match["comment"] or "")
         if found:
-            yield ".".join(filter(None, [package, *(key for _, key in parents)])), found
+            ranges[".".join(filter(None, [package, *(key for _, key in parents)]))] = found
+    return ranges
