@@ -129,3 +129,24 @@ def test_the_notebook_and_its_script_are_the_same() -> None:
     pair = [jupytext.read(NOTEBOOK.with_suffix(suffix)) for suffix in (".ipynb", ".py")]
     sources = [[(cell.cell_type, cell.source) for cell in notebook.cells] for notebook in pair]
     assert sources[0] == sources[1]
+
+
+@pytest.mark.slow
+def test_a_sweep_records_the_job_that_fails_and_runs_the_others(tmp_path: Path) -> None:
+    words = [*SMALL, "data=digits", "iterations=2", "logger=none", f"hydra.sweep.dir={tmp_path}/sweep"]
+    # the loss overflows at once under an infinite learning rate, so one job of four ends non-finite
+    done = run("train.py", "-m", *words, "loss=hinge,wasserstein", "model.g_lr=1e-3,1e38", "model.d_lr=1e38", status=1)
+    results = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / "sweep").glob("*/results.json")}
+    assert len(results) == 4
+    assert {result["status"] for result in results.values()} <= {"done", "nonfinite"}
+    assert "nonfinite" in done.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_folder(tmp_path: Path) -> None:
+    words = [*SMALL, "data=digits", "iterations=4", "logger=none", "trainer=ddp_cpu", "trainer.devices=2"]
+    run("train.py", *words, f"hydra.run.dir={tmp_path}/run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["status"] == "done" and results["kimg"] == 4 * 8 / 1000
+    run("train.py", f"resume={tmp_path}/run", "iterations=6", "trainer=cpu")
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["iterations"] == 6

@@ -45,12 +45,12 @@ class Evaluation(Callback):
             self.evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate once more, unless that was just done, or the run was cut short: it will be resumed.
+        """Evaluate once more, unless that was just done, nothing was trained, or the run was cut short, to be resumed.
 
         A row of scores at the place of the cut would tell a resumed run from one that was never interrupted.
         """
         cut = any(life.status != "done" for life in trainer.callbacks if isinstance(life, Life))  # type: ignore[attr-defined]
-        if iteration_of(pl_module) != self._last and not cut:
+        if iteration_of(pl_module) not in (0, self._last) and not cut:
             self.evaluate(trainer, pl_module)
 
     def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -34,8 +34,8 @@ class SampleGrid(Callback):
             self.draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Draw once more, unless that was just done."""
-        if pl_module.iteration != self._last:
+        """Draw once more, unless that was just done or nothing was trained."""
+        if pl_module.iteration not in (0, self._last):
             self.draw(trainer, pl_module)
 
     def draw(self, trainer: Any, pl_module: Any) -> None:
