@@ -11,9 +11,8 @@ from torch import nn
 from saddle.errors import InputError
 from saddle.losses import Wasserstein
 from saddle.networks.norm import spectral_norm
-from saddle.penalties import R1, FeatureMatching, LeCam, Orthogonal, PathLength, Penalty, WeightClip
+from saddle.penalties import R1, FeatureMatching, LeCam, Orthogonal, PathLength, Penalty, WeightClip, input_gradients
 from saddle.randomness import Draws, Rows
-from saddle.penalties import input_gradients
 
 
 def images(n=6, seed=0):

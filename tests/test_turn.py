@@ -1,15 +1,12 @@
 """What a turn computes, how often, and with which graph."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from tiny import attach, batch, dense_gan
 
 from saddle.losses import Hinge
-from saddle.networks.discriminator import Verdict
-from saddle.penalties import R1, FeatureMatching, LeCam
 from saddle.networks.discriminator import wide
+from saddle.penalties import R1, FeatureMatching, LeCam
 from saddle.turn import Turn
 
 B = 8
@@ -119,11 +116,12 @@ def test_real_and_fake_are_augmented_apart_and_alike_in_order():
 
 def test_logits_are_float32_at_least():
     model = dense_gan()
+    discriminator = model.discriminator
     for narrow, expected in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
-        verdict = Verdict(torch.zeros(B, dtype=narrow), torch.zeros(B, 6, dtype=narrow))
-        fake_model = SimpleNamespace(discriminator=lambda images, labels, v=verdict: v)
-        t = Turn(fake_model, "discriminator", 0, 0, torch.zeros(B, 1, 4, 4), torch.zeros(B), frozenset())
-        assert t.model.discriminator(t.real, t.real_labels).logits.dtype == expected
+        discriminator.to(narrow)
+        verdict = discriminator(torch.zeros(B, 1, 4, 4, dtype=narrow), torch.zeros(B, dtype=torch.int64))
+        assert verdict.logits.dtype == expected and verdict.features.dtype == narrow
+    discriminator.double()
     assert wide(torch.zeros(2, dtype=torch.float16)).dtype == torch.float32
     assert turn(model).real_logits.dtype == torch.float64
 

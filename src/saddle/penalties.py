@@ -6,7 +6,7 @@ command line replaces the model's list.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -194,7 +194,8 @@ class Orthogonal(Penalty):
         for module in turn.model.generator.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 normed = parametrize.is_parametrized(module, "weight")
-                weight = module.parametrizations["weight"].original if normed else module.weight
+                raw: Any = module.get_submodule("parametrizations.weight") if normed else None
+                weight = raw.original if normed else module.weight
                 # rows are output channels; a transposed convolution keeps them in its second axis
                 weight = weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else weight
                 matrix = weight.flatten(1)

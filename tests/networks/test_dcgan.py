@@ -33,7 +33,8 @@ def test_parameters_at_64_pixels_are_those_of_the_64_64_pair():
 
 def test_widths_double_as_the_resolution_halves():
     generator = Generator(10, 8, 32, 1)
-    assert [m.out_channels for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)] == [32, 16, 8, 1]
+    assert generator.layers[0].out_features == 32 * 4 * 4
+    assert [m.out_channels for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)] == [16, 8, 1]
     assert [m.out_channels for m in Trunk(8, 32, 1).modules() if isinstance(m, nn.Conv2d)] == [8, 16, 32]
 
 

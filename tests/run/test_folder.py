@@ -81,7 +81,7 @@ def test_the_first_fault_is_kept(tmp_path: Path) -> None:
     assert folder.results() == {}
     assert folder.end("nonfinite", NonFinite(7, "weight"), first=False) == "nonfinite"
     assert folder.end("failed", RuntimeError("connection closed"), first=True) == "nonfinite"
-    assert "weight at iteration 7" in folder.results()["error"]
+    assert "iteration 7: the gradient of weight" in folder.results()["error"]
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,8 @@ class GAN(LightningModule):
         Returns:
             images [stop - start, C, H, W], float32 or float64 in [-1, 1], and labels int64 [stop - start].
         """
-        z = latents.sample(self.latent, seed, start, stop, self.latent_dim, truncation).to(self.device, self.dtype)
+        z = latents.sample(self.latent, seed, start, stop, self.latent_dim, truncation)
+        z = z.to(self.device).type(self.dtype)
         if labels is None:
             labels = rows_integers(seed, "labels", start, stop, max(self.classes, 1))
         y = torch.full((stop - start,), labels) if isinstance(labels, int) else labels

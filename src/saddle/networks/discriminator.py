@@ -11,7 +11,7 @@ from saddle.networks.heads import Head
 
 
 class Verdict(NamedTuple):
-    """What a discriminator says of a batch: logits [B], in float32 at least, and the features [B, F] they were read from."""
+    """What a discriminator says of a batch: logits [B] in float32 at least, features [B, F] they were read from."""
 
     logits: Tensor
     features: Tensor
