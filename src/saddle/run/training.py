@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from saddle.run import build
 from saddle.run.check import length
@@ -32,6 +32,8 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     checkpoint = find_resumable(folder.checkpoints)
     if checkpoint is not None:
         refuse_other_model(load_checkpoint(checkpoint), model, checkpoint)
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if is_first_process():
         print("\n".join(summary(folder)), flush=True)
