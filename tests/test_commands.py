@@ -138,7 +138,7 @@ def test_a_sweep_records_the_job_that_fails_and_runs_the_others(tmp_path: Path) 
     done = run("train.py", "-m", *words, "loss=hinge,wasserstein", "model.g_lr=1e-3,1e38", status=1)
     results = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / "sweep").glob("*/results.json")}
     assert len(results) == 4
-    assert all(result["status"] == ("nonfinite" if "1e+38" in name else "done") for name, result in results.items())
+    assert all(result["status"] == ("nonfinite" if "38" in name else "done") for name, result in results.items())
     assert sum(result["diverged"] for result in results.values()) == 2
     assert done.stdout.count(": nonfinite") == 2
 

@@ -59,7 +59,7 @@ def make_unique(path: Path) -> Path:
 
 
 def job_name(number: int, overrides: list[str]) -> str:
-    """Name of a sweep job's folder: its number and overrides, without characters that shells or Hydra would read."""
+    """Name of a sweep job's folder: its number and what varies, without characters that shells or Hydra would read."""
     words = re.sub(r"[^\w.+-]+", "-", "_".join(text.lstrip("+~") for text in overrides)).strip("-_")
     return f"{number}_{words[:120]}" if words else str(number)
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from saddle.errors import InputError
 from saddle.run import signals
 from saddle.run.check import checked, processes
-from saddle.run.compose import Composer
+from saddle.run.compose import Composer, parse
 from saddle.run.folder import RUN_DIR, RunFolder, job_name, write_atomic
 from saddle.run.status import DONE, FAILED, Preempted
 
@@ -232,7 +232,11 @@ class Processes(Launcher):
         """
         assert self.config is not None
         hydra_config = self.config.hydra
-        composer = Composer(Path(), hydra_config.job.config_name)
+        conf = next(source.path for source in hydra_config.runtime.config_sources if source.provider == "main")
+        composer = Composer(Path(conf), hydra_config.job.config_name)
+        given = [parse(text) for text in hydra_config.overrides.task]
+        swept = {override.key_or_group for override in given if override.is_sweep_override()}
+        swept |= set(hydra_config.sweeper.get("params") or {})  # a study's
         kept = [text for text in hydra_config.overrides.hydra if text.startswith("hydra.searchpath")]
         batch = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
@@ -240,8 +244,8 @@ class Processes(Launcher):
                 config = checked(composer, [*kept, *overrides, "hydra.mode=RUN"], "train")
             except InputError as error:
                 raise InputError(f"job {number} ({' '.join(overrides)}): {error}") from None
-            given = [text for text in overrides if not text.startswith("study=")]
-            batch.append(Job(job_name(number, given), [*kept, *overrides], processes(config) or 1))
+            varied = [text for text in overrides if parse(text).key_or_group in swept]
+            batch.append(Job(job_name(number, varied), [*kept, *overrides], processes(config) or 1))
             at_once = config["study"]["jobs"]
         sweep = self._sweep(at_once if batch else 1)
         sweep.jobs += batch
