@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,7 @@ class LMDBImages(Images):
 
     def __init__(self, folder: Path, resolution: int, channels: int):
         self.folder, self.resolution, self.channels, self.where = folder, resolution, channels, str(folder)
-        self._environments: dict[int, Any] = {}
-        with self._database().begin() as transaction:
+        with self._transaction() as transaction:
             keys = list(transaction.cursor().iternext(values=False))
         # one buffer: a list's reference counts would unshare the memory of workers
         self._keys = b"".join(keys)
@@ -74,7 +74,7 @@ class LMDBImages(Images):
         return len(self._ends) - 1
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        with self._database().begin() as transaction:
+        with self._transaction() as transaction:
             return torch.stack([self._image(transaction, index) for index in indices])
 
     def fingerprint(self) -> str:
@@ -86,14 +86,11 @@ class LMDBImages(Images):
         key = self._keys[self._ends[index] : self._ends[index + 1]]
         return decode(transaction.get(key), f"{self.folder}/{key.hex()}", self.resolution, self.channels)
 
-    def _database(self) -> Any:
-        """The environment, opened once in each process: LMDB forbids using, or closing, one of before a fork."""
-        if os.getpid() not in self._environments:
-            self._environments[os.getpid()] = _open(self.folder)
-        return self._environments[os.getpid()]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_environments": {}}
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Reads from the database, open only inside: LMDB forbids using one in a process that is forked later."""
+        with _open(self.folder) as environment, environment.begin() as transaction:
+            yield transaction
 
 
 def _open(folder: Path) -> Any:
