@@ -58,7 +58,7 @@ def test_shapes_and_sizes_on_the_way(resolution):
     assert images.shape == (2, 3, resolution, resolution)
     features = trunk(images)
     assert features.shape == (2, trunk.features)
-    assert head(features, labels).shape == (2,)
+    assert head(features, labels, images).shape == (2,)
     assert sizes["G"] == [8 * 2**i for i in range(len(sizes["G"]))]
     last = {32: [16, 8, 8, 8]}.get(resolution, [16, 8, 4, 4])
     assert sizes["D"][0] == resolution // 2 and sizes["D"][-4:] == last

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from saddle.errors import InputError
 from saddle.networks.dcgan import Generator, Trunk
 from saddle.networks.norm import NORMS, BatchNorm
 
@@ -64,3 +65,41 @@ def test_labels_are_ignored():
     generator = Generator(10, 2, 8, 1).eval()
     z = torch.randn(3, 10)
     assert torch.equal(generator(z, torch.zeros(3).long()), generator(z, torch.arange(3)))
+
+
+def convolutions(network):
+    return [(m.in_channels, m.out_channels) for m in network.modules() if isinstance(m, nn.ConvTranspose2d | nn.Conv2d)]
+
+
+def test_constant_filters():
+    generator = Generator(10, 8, 32, 1, constant=True)
+    assert convolutions(generator) == [(8, 8), (8, 8), (8, 1)] and generator.layers[0].out_features == 8 * 16
+
+
+def test_gates_read_twice_as_many_channels():
+    generator, trunk = Generator(10, 8, 32, 1, activation="gated"), Trunk(8, 32, 1, activation="gated")
+    assert convolutions(generator) == [(32, 32), (16, 16), (8, 1)] and generator.layers[0].out_features == 64 * 16
+    assert convolutions(trunk) == [(1, 16), (8, 32), (16, 64)] and trunk.features == 16 * 32
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "gated"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_gradients_reach_every_parameter_with_any_activation(activation, batch_norm):
+    torch.manual_seed(0)
+    options = {"init": "xavier", "activation": activation}
+    generator = Generator(5, 2, 16, 1, batch_norm=batch_norm, **options).double()
+    trunk = Trunk(2, 16, 1, "batch" if batch_norm else "none", **options).double()
+    trunk(generator(torch.randn(8, 5).double(), torch.zeros(8).long())).sin().sum().backward()
+    for network in (generator, trunk):
+        assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert any(isinstance(m, BatchNorm) for m in generator.modules()) is batch_norm
+
+
+def test_without_batch_norm_there_are_biases():
+    linear, *rest = (m for m in Generator(10, 8, 32, 1, batch_norm=False).modules() if hasattr(m, "bias"))
+    assert linear.bias is not None and all(m.bias is not None for m in rest)
+
+
+def test_conditioning_by_a_batch_norm_that_is_not_there():
+    with pytest.raises(InputError, match=r"g_conditioning=batch_norm needs model.generator.batch_norm=true"):
+        Generator(10, 8, 32, 1, 3, "batch_norm", batch_norm=False)

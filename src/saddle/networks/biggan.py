@@ -6,6 +6,7 @@ BigGAN-PyTorch, 512 BigGAN-PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -52,16 +53,16 @@ PLANS = {
 }
 
 
-def plan(resolution: int) -> Plan:
+def plan(resolution: int, plans: Mapping[int, Plan] = PLANS, family: str = "biggan") -> Plan:
     """The plan for a resolution.
 
     Raises:
-        InputError: for a resolution without one.
+        InputError: for a resolution without one, naming those of the family.
     """
-    if resolution not in PLANS:
-        known = ", ".join(map(str, PLANS))
-        raise InputError(f"data.resolution={resolution}: model=biggan is made for {known}")
-    return PLANS[resolution]
+    if resolution not in plans:
+        known = ", ".join(map(str, plans))
+        raise InputError(f"data.resolution={resolution}: model={family} is made for {known}")
+    return plans[resolution]
 
 
 class Generator(nn.Module):

@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saddle.errors import InputError
 from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
 
 Resample = Literal["none", "up", "down"]
 
 
-def _spread(kernel: Tensor) -> Tensor:
+def spread(kernel: Tensor) -> Tensor:
     """The kernel [O, I, k, k] convolved with a 2x2 box of ones: [O, I, k+1, k+1]."""
     kernel = F.pad(kernel, (0, 1)) + F.pad(kernel, (1, 0))
     return F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
@@ -42,10 +43,10 @@ class Conv3x3(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H, W], [.., 2H, 2W] (up) or [.., H/2, W/2] (down)."""
         if self.resample == "up":
-            kernel = _spread(self.weight.flip(2, 3)).transpose(0, 1)
+            kernel = spread(self.weight.flip(2, 3)).transpose(0, 1)
             return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
         if self.resample == "down":
-            return F.conv2d(x, _spread(self.weight) / 4, self.bias, stride=2, padding=1)
+            return F.conv2d(x, spread(self.weight) / 4, self.bias, stride=2, padding=1)
         return F.conv2d(x, self.weight, self.bias, padding=1)
 
 
@@ -86,6 +87,59 @@ class ClassBatchNorm(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Normalise x [B, C, H, W]; the condition is the labels [B], int64."""
         return _modulate(self.norm(x), F.embedding(condition, self.gain), F.embedding(condition, self.bias))
+
+
+class PlainBatchNorm(BatchNorm):
+    """Batch norm that is called like a conditional one and ignores the condition."""
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # type: ignore[override]
+        """Normalise x [B, C, H, W]."""
+        return super().forward(x)
+
+
+def class_norm(channels: int, classes: int) -> nn.Module:
+    """The batch norm of a generator, called with (x, labels): with a gain and a bias per class, or plain for 0."""
+    return ClassBatchNorm(channels, classes) if classes else PlainBatchNorm(channels)
+
+
+class Conditioned(nn.Sequential):
+    """Layers one after the other, of which the batch norms read the labels too."""
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        """What the last layer makes of x under labels [B]."""
+        for layer in self:
+            x = layer(x, labels) if isinstance(layer, PlainBatchNorm | ClassBatchNorm) else layer(x)
+        return x
+
+
+class Condition(nn.Module):
+    """How a generator reads labels.
+
+    Args:
+        how: "none" ignores them, "concat" appends a one-hot vector to the latent (Mirza and Osindero 2014),
+            "batch_norm" leaves them to batch norms with a gain and a bias per class.
+        classes: number of classes; 0 without labels.
+
+    Attributes:
+        length: of what is appended to a latent.
+        classes_in_norm: number of classes for `class_norm`; 0 for plain batch norms.
+
+    Raises:
+        InputError: for a way to read labels without classes.
+    """
+
+    def __init__(self, how: str, classes: int):
+        super().__init__()
+        if how != "none" and classes < 1:
+            raise InputError(f"model.g_conditioning={how} needs data with labels; choose such data, or none")
+        self.length = classes if how == "concat" else 0
+        self.classes_in_norm = classes if how == "batch_norm" else 0
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Latents [B, L] and labels [B] (int64) -> what the first layer reads, [B, L + length]."""
+        if not self.length:
+            return latents
+        return torch.cat([latents, F.one_hot(labels, self.length).to(latents)], 1)
 
 
 def _modulate(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:

@@ -1,13 +1,10 @@
-"""Heads of a discriminator: from the trunk's features (and a label) to one logit, with a loss term of their own.
-
-A head decides how the discriminator is conditioned; any head fits on any trunk. To add one: a subclass of `Head` here
-and a yaml in conf/model/head.
-"""
+"""What every head has."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
@@ -32,6 +29,8 @@ class Head(nn.Module):
     """
 
     needs_labels: ClassVar[bool] = False
+    #: Whether the logit is minus the error of a reconstruction, as the losses of EBGAN and BEGAN want it.
+    reconstructs: ClassVar[bool] = False
 
     def __init__(self, features: int, classes: int, norm: str = "none", init: str = "orthogonal"):
         super().__init__()
@@ -45,31 +44,19 @@ class Head(nn.Module):
     def _extend(self, features: int, classes: int, norm: str) -> None:
         """Make the layers that this head has besides the linear one."""
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Features [B, F] and labels [B] (int64) -> logits [B]."""
+    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """Features [B, F] and labels [B] (int64) of images [B, C, H, W] -> logits [B]."""
         return self.linear(features).squeeze(1)
 
     def loss(self, turn: Turn) -> Tensor | None:
-        """The head's own term of the loss of the player whose turn it is; None where it has none."""
+        """The head's own term of the loss of the player whose turn it is; None where it has none.
+
+        It joins the loss of both players; in G's turn no parameter of the head is trained, but the gradient flows
+        through it.
+        """
         return None
 
 
-class Linear(Head):
-    """No conditioning: logit = w . phi + b."""
-
-
-class Projection(Head):
-    """Projection discriminator: logit = w . phi + b + <v_y, phi>, v_y an embedding of the label.
-
-    Miyato and Koyama 2018, equation 3; BigGAN uses it. Embedding and linear layer are both spectral-normed where the
-    discriminator is.
-    """
-
-    needs_labels = True
-
-    def _extend(self, features: int, classes: int, norm: str) -> None:
-        self.embedding = weight_norm(norm, nn.Embedding(classes, features))
-
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Features [B, F] and labels [B] (int64) -> logits [B]."""
-        return super().forward(features, labels) + (self.embedding(labels) * features).sum(1)
+def wide(x: Tensor) -> Tensor:
+    """`x` in float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

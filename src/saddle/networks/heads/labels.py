@@ -1,0 +1,66 @@
+"""Heads without a term of their own: unconditional, or with the label read on the way to the logit."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saddle.networks.heads.base import Head
+from saddle.networks.init import initialise
+from saddle.networks.norm import weight_norm
+
+
+class Linear(Head):
+    """No conditioning: logit = w . phi + b."""
+
+
+class Projection(Head):
+    """Projection discriminator: logit = w . phi + b + <v_y, phi>, v_y an embedding of the label.
+
+    Miyato and Koyama 2018, equation 3; BigGAN uses it. Embedding and linear layer are both spectral-normed where the
+    discriminator is.
+    """
+
+    needs_labels = True
+
+    def _extend(self, features: int, classes: int, norm: str) -> None:
+        self.embedding = weight_norm(norm, nn.Embedding(classes, features))
+
+    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """Features [B, F] and labels [B] (int64) -> logits [B]."""
+        return super().forward(features, labels, images) + (self.embedding(labels) * features).sum(1)
+
+
+class Concat(Head):
+    """Concatenation: logit = w . h + b, h = leaky ReLU of a linear layer of [phi, v_y], v_y an embedding of the label.
+
+    Mirza and Osindero 2014, where image and label meet in a joint hidden layer (there of maxout units). Without it,
+    the label could only shift the logit: w . [phi, v_y] is the sum of a number of the image and a number of the label.
+
+    Args:
+        features, classes, norm, init: as for every head.
+        embedding: length of v_y (50 in the paper, from memory).
+        hidden: length of h (240 in the paper, from memory).
+    """
+
+    needs_labels = True
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        norm: str = "none",
+        init: str = "orthogonal",
+        *,
+        embedding: int = 50,
+        hidden: int = 240,
+    ):
+        super().__init__(hidden, classes, norm, init)
+        self.embedding = initialise(weight_norm(norm, nn.Embedding(classes, embedding)), init)
+        self.hidden = initialise(weight_norm(norm, nn.Linear(features + embedding, hidden)), init)
+
+    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """Features [B, F] and labels [B] (int64) -> logits [B]."""
+        both = torch.cat([features, self.embedding(labels).to(features.dtype)], 1)
+        return super().forward(F.leaky_relu(self.hidden(both), 0.2), labels, images)

@@ -1,0 +1,290 @@
+"""The networks of the Stacked GAN of Huang, Li, Poursaeed, Hopcroft and Belongie 2017 (SGAN, arXiv:1612.04357).
+
+It is not StackGAN (Zhang et al. 2017), which draws images from text in two resolutions. Here an encoder, a classifier
+of real images, defines two levels, and the generator inverts them one by one:
+
+    encoder     images x      --E0-->  features h  --E1-->  label y
+    generator   label y, z1   --G1-->  features h^ --G0(z0)-->  images x^
+
+There is a discriminator D and a guess Q of the noise z at each level; Q shares D's layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saddle.errors import InputError
+from saddle.networks.blocks import Condition
+from saddle.networks.heads.base import Head, wide
+from saddle.networks.init import initialise
+from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
+from saddle.randomness import layer_noise
+
+if TYPE_CHECKING:
+    from saddle.turn import Turn
+
+RESOLUTION = 32  # of the image generator, whose maps have 5, 10, 14, 28 and 32 pixels a side
+
+
+class Encoder(nn.Module):
+    """A classifier in two levels: E0 from images to features, E1 from features to class logits.
+
+    c5 w, pool, c5 2w, pool, linear to the features, linear to the logits; ReLU after all but the last, so that features
+    are at least 0. For CIFAR-10 the paper has w = 64 and 256 features.
+
+    Args:
+        channels: of the images.
+        resolution: of the images, a multiple of 4.
+        width: w.
+        features: F, length of the feature vectors.
+        classes: K, at least 1.
+        init: a name known to `initialise`.
+    """
+
+    def __init__(self, channels: int, resolution: int, width: int, features: int, classes: int, init: str = "xavier"):
+        super().__init__()
+        pixels = (resolution // 4) ** 2
+        self.lower = nn.Sequential(
+            nn.Conv2d(channels, width, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(2 * width * pixels, features),
+            nn.ReLU(inplace=True),
+        )
+        self.upper = nn.Linear(features, classes)
+        initialise(self, init)
+
+    def features(self, images: Tensor) -> Tensor:
+        """E0: images [B, C, H, W] to features [B, F], float32 at least."""
+        return wide(self.lower(images))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """E1: features [B, F] to logits [B, K], float32 at least."""
+        return wide(self.upper(features))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """E1 of E0: the class logits [B, K] of images."""
+        return self.classify(self.features(images))
+
+
+class FeatureGenerator(nn.Module):
+    """G1: labels [B] and noise [B, noise] to features [B, features], at least 0 like the encoder's.
+
+    Args:
+        noise: length of z1.
+        classes: K.
+        hidden: units of both hidden layers; 512 in the paper.
+        features: F.
+    """
+
+    def __init__(self, noise: int, classes: int, hidden: int, features: int):
+        super().__init__()
+        self.condition = Condition("concat", classes)
+        layers: list[nn.Module] = []
+        for inputs in (noise + classes, hidden):
+            layers += [nn.Linear(inputs, hidden, bias=False), BatchNorm(hidden), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden, features), nn.ReLU(inplace=True))
+
+    def forward(self, labels: Tensor, noise: Tensor) -> Tensor:
+        """Features of labels under noise, float32 at least."""
+        return wide(self.layers(self.condition(noise, labels)))
+
+
+class ImageGenerator(nn.Module):
+    """G0: features [B, features] and noise [B, noise] to images [B, channels, 32, 32] in [-1, 1].
+
+    Linear to 5x5, then 5x5 transposed convolutions to 10, 14, 28 and 32 pixels, of stride 2, 1, 2, 1; batch norm and
+    ReLU between, tanh at the end.
+
+    Args:
+        features: F.
+        noise: length of z0.
+        width: channels of the last hidden layers; 128 in the paper.
+        channels: of the image.
+    """
+
+    def __init__(self, features: int, noise: int, width: int, channels: int):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Linear(features + noise, 2 * width * 25, bias=False)]
+        layers += [nn.Unflatten(1, (2 * width, 5, 5)), BatchNorm(2 * width), nn.ReLU(inplace=True)]
+        for inputs, outputs, stride in ((2 * width, 2 * width, 2), (2 * width, width, 1), (width, width, 2)):
+            padding, extra = (2, 1) if stride == 2 else (0, 0)
+            layers.append(nn.ConvTranspose2d(inputs, outputs, 5, stride, padding, extra, bias=False))
+            layers += [BatchNorm(outputs), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 5), nn.Tanh())
+
+    def forward(self, features: Tensor, noise: Tensor) -> Tensor:
+        """Images of features under noise."""
+        return self.layers(torch.cat([features.to(noise), noise], 1))
+
+
+class Generator(nn.Module):
+    """Both generators: latents [B, latent_dim] and labels [B] to images [B, channels, 32, 32] in [-1, 1].
+
+    A latent is the noise z1 of the features, then the noise z0 of the image.
+
+    Args:
+        latent_dim: length of both together; 66 in the paper's recipe for CIFAR-10.
+        image_noise: length of z0; 16 there.
+        classes: K.
+        features: F; 256 there.
+        hidden: units of the hidden layers of G1.
+        width: channels of the last hidden layers of G0.
+        channels: of the image.
+        resolution: 32.
+        init: a name known to `initialise`.
+
+    Raises:
+        InputError: for another resolution, data without labels, or noises that do not fit into a latent.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_noise: int,
+        classes: int,
+        features: int,
+        hidden: int,
+        width: int,
+        channels: int,
+        resolution: int = RESOLUTION,
+        init: str = "normal02",
+    ):
+        super().__init__()
+        if resolution != RESOLUTION:
+            raise InputError(f"data.resolution={resolution}: the Stacked GAN's networks draw {RESOLUTION} pixels")
+        if classes < 1:
+            raise InputError("model=stacked_gan draws features of labels; choose data with labels")
+        if not 0 < image_noise < latent_dim:
+            raise InputError(
+                f"model.generator.image_noise={image_noise}: model.latent_dim={latent_dim} holds the noise of both "
+                f"levels; choose 1 to {latent_dim - 1}"
+            )
+        self.latent_dim, self.image_noise = latent_dim, image_noise
+        self.upper = FeatureGenerator(latent_dim - image_noise, classes, hidden, features)
+        self.lower = ImageGenerator(features, image_noise, width, channels)
+        initialise(self, init)
+
+    def split(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """z1 [B, latent_dim - image_noise] and z0 [B, image_noise] of latents."""
+        feature_noise, image_noise = latents.tensor_split([self.latent_dim - self.image_noise], 1)
+        return feature_noise, image_noise
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Images of labels: G0 of G1."""
+        feature_noise, image_noise = self.split(latents)
+        return self.lower(self.upper(labels, feature_noise), image_noise)
+
+
+class FeatureDiscriminator(nn.Module):
+    """D1 and Q1: features [B, features] to logits [B] and guesses of the noise [B, noise] that they were made with.
+
+    Two hidden layers, LeakyReLU 0.2; normal numbers of standard deviation `blur` are added to the features.
+
+    Args:
+        features: F.
+        noise: length of z1.
+        hidden: units of both hidden layers; 512 in the paper.
+        blur: standard deviation, 0.2 in the paper's code; 0 for none.
+        init: a name known to `initialise`.
+    """
+
+    def __init__(self, features: int, noise: int, hidden: int, blur: float, init: str = "xavier"):
+        super().__init__()
+        self.blur = blur
+        self.layers = nn.Sequential(
+            nn.Linear(features, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2)
+        )
+        self.logit, self.guess = nn.Linear(hidden, 1), nn.Linear(hidden, noise)
+        initialise(self, init)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and guesses, float32 at least."""
+        if self.blur:
+            features = features + self.blur * layer_noise(features, features.shape[1])
+        hidden = self.layers(features)
+        return wide(self.logit(hidden).squeeze(1)), wide(self.guess(hidden))
+
+
+class Trunk(nn.Module):
+    """D0's layers for CIFAR-10: images [B, channels, H, W] to features [B, 2 width], the mean over the last map.
+
+    c3 w, c3 w of stride 2, c3 2w, c3 2w of stride 2, c3 2w, c1 2w; LeakyReLU 0.2. The paper's w is 96.
+
+    Args:
+        width: w.
+        channels: of the image.
+        norm: of the hidden layers but the first: batch, layer, instance, spectral (of all weights) or none.
+        init: a name known to `initialise`.
+    """
+
+    def __init__(self, width: int, channels: int, norm: str = "none", init: str = "normal02"):
+        super().__init__()
+        self.features = 2 * width
+        self.independent = norm != "batch"
+        layers: list[nn.Module] = []
+        before = channels
+        for after, kernel, stride in ((1, 3, 1), (1, 3, 2), (2, 3, 1), (2, 3, 2), (2, 3, 1), (2, 1, 1)):
+            convolution = nn.Conv2d(before, after * width, kernel, stride, kernel // 2)
+            layers.append(weight_norm(norm, convolution))
+            if len(layers) > 1:
+                layers.append(activation_norm(norm, after * width))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+            before = after * width
+        self.layers = nn.Sequential(*layers)
+        initialise(self, init)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of `images`."""
+        return self.layers(images).mean((2, 3))
+
+
+class Level(Head):
+    """D0's logit and Q0, the guess of the noise z0 that an image was made with.
+
+    Args:
+        features, classes, norm, init: of `Head`.
+        noise: length of z0.
+        class_logits: the logit is log sum exp of one logit per class, which D learns from the labels of real images
+            too, by their mean cross-entropy (Salimans et al. 2016, section 5; the paper's recipe for CIFAR-10).
+
+    Raises:
+        InputError: for class logits without classes.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        norm: str = "none",
+        init: str = "normal02",
+        *,
+        noise: int,
+        class_logits: bool = False,
+    ):
+        super().__init__(features, classes, norm, init)
+        if class_logits and classes < 1:
+            raise InputError("model.head.class_logits needs data with labels; choose such data, or leave it false")
+        self.class_logits = class_logits
+        if class_logits:
+            self.linear = initialise(weight_norm(norm, nn.Linear(features, classes)), init)
+        self.guess = initialise(weight_norm(norm, nn.Linear(features, noise)), init)
+
+    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """Features [B, F] -> logits [B]; labels are not read."""
+        logits = self.linear(features)
+        return wide(logits).logsumexp(1) if self.class_logits else logits.squeeze(1)
+
+    def loss(self, turn: Turn) -> Tensor | None:
+        """In D's turn the cross-entropy of real images, where there are class logits."""
+        if not self.class_logits or turn.player == "generator":
+            return None
+        return F.cross_entropy(wide(self.linear(turn.real_verdict.features)), turn.real_labels)

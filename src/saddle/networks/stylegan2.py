@@ -1,0 +1,370 @@
+"""StyleGAN2 (Karras et al. 2020), with the options and the conditioning of StyleGAN2-ADA (Karras et al. 2020b).
+
+G: styles scale the weights of its convolutions, demodulation takes their scale away again, and the image is the sum of
+contributions of every size (skip architecture). D: residual, or plain for CIFAR-10. Layers have the gain sqrt(2) after
+their LeakyReLU, not in their weights.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saddle.errors import InputError
+from saddle.networks.equalised import EqualisedConv2d, EqualisedLinear, MinibatchStd, pixel_norm
+from saddle.networks.heads import Head
+from saddle.networks.progan import channels_at, sizes
+from saddle.networks.resample import SMOOTH, Filter, fir, upsample
+from saddle.networks.stylegan import StyleBased
+from saddle.randomness import layer_noise
+
+
+def activate(x: Tensor, gain: float = 1.0, clamp: float | None = None) -> Tensor:
+    """gain sqrt(2) LeakyReLU(x) with slope 0.2, cut to [-gain clamp, gain clamp]."""
+    x = F.leaky_relu(x, 0.2) * (math.sqrt(2) * gain)
+    return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
+
+
+def modulated_convolution(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    demodulate: bool = True,
+    up: Tensor | None = None,
+    grouped: bool = False,
+    eps: float = 1e-8,
+) -> Tensor:
+    """Convolution of each image with weights of its own: w' = s w, then w' / sqrt(sum w'^2 + eps) (equations 1 and 3).
+
+    Two ways to the same result: weights per image in one grouped convolution, or, which is faster where the images are
+    small, one shared convolution of s x, scaled afterwards.
+
+    Args:
+        x: [B, I, H, W].
+        weight: w, [O, I, k, k], k odd; the size is kept.
+        styles: s, [B, I].
+        demodulate: divide by the norm of each output's weights.
+        up: taps of a low-pass filter: double the size, by a transposed convolution and this filter.
+        grouped: take the first way.
+        eps: guards the division.
+
+    Returns:
+        [B, O, H, W], or [B, O, 2H, 2W] with `up`.
+    """
+    if x.dtype == torch.float16 and demodulate:  # no scale survives demodulation, so one that cannot overflow is free
+        weight, styles = weight / weight.abs().amax((1, 2, 3), keepdim=True), styles / styles.abs().amax(1, True)
+    norm: Tensor | None = None
+    if demodulate:  # sum over I, k, k of (s w)^2 without the weights of every image
+        norm = (styles.square() @ weight.square().sum((2, 3)).T + eps).rsqrt()
+    if grouped:
+        own = weight * styles[:, None, :, None, None]
+        own = own if norm is None else own * norm[:, :, None, None, None]
+        y = _convolve(x.flatten(0, 1)[None], own.flatten(0, 1).to(x.dtype), up, groups=len(x))
+        return y[0].unflatten(0, (len(x), -1))
+    y = _convolve(x * styles[:, :, None, None].to(x.dtype), weight.to(x.dtype), up)
+    return y if norm is None else y * norm[:, :, None, None].to(y.dtype)
+
+
+def _convolve(x: Tensor, weight: Tensor, up: Tensor | None, groups: int = 1) -> Tensor:
+    if up is None:
+        return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=groups)
+    # with `groups` the weights are [groups * O, I, k, k]; a transposed convolution wants [groups * I, O, k, k]
+    transposed = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    pad = (len(up) - weight.shape[2] + 1) // 2
+    return fir(F.conv_transpose2d(x, transposed, stride=2, groups=groups), up, pad, gain=4)
+
+
+class StyledConvolution(Filter):
+    """Modulated convolution, noise, bias, LeakyReLU.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        w_dim: length of w.
+        up: double the size.
+        noise: add one noise image per image, scaled by a learned number that starts at 0.
+        clamp: largest absolute value of the output; None: no limit.
+        grouped: see `modulated_convolution`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        w_dim: int,
+        up: bool = False,
+        noise: bool = True,
+        clamp: float | None = None,
+        grouped: bool = False,
+    ):
+        super().__init__(SMOOTH)
+        self.affine = EqualisedLinear(w_dim, inputs, bias_init=1)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.noise = nn.Parameter(torch.zeros(())) if noise else None
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.up, self.clamp, self.grouped = up, clamp, grouped
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x [B, inputs, H, W] under w [B, w_dim] -> [B, outputs, H, W], or [B, outputs, 2H, 2W] with `up`."""
+        up = self.taps if self.up else None
+        x = modulated_convolution(x, self.weight, self.affine(w), up=up, grouped=self.grouped)
+        if self.noise is not None:
+            x = x + self.noise * layer_noise(x, 1, *x.shape[2:])
+        return activate(x + self.bias, clamp=self.clamp)
+
+
+class ToImage(nn.Module):
+    """Modulated 1x1 convolution to the image, without demodulation.
+
+    Args:
+        inputs: channels in.
+        channels: of the image.
+        w_dim: length of w.
+        clamp: largest absolute value of the output; None: no limit.
+        grouped: see `modulated_convolution`.
+    """
+
+    def __init__(self, inputs: int, channels: int, w_dim: int, clamp: float | None = None, grouped: bool = False):
+        super().__init__()
+        self.affine = EqualisedLinear(w_dim, inputs, bias_init=1)
+        self.weight = nn.Parameter(torch.randn(channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.scale, self.clamp, self.grouped = 1 / math.sqrt(inputs), clamp, grouped
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x [B, inputs, H, W] under w [B, w_dim] -> [B, channels, H, W]."""
+        styles = self.affine(w) * self.scale
+        x = modulated_convolution(x, self.weight, styles, demodulate=False, grouped=self.grouped) + self.bias
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class Synthesis(Filter):
+    """ws to images. 4x4: a learned constant, one layer; every further size: two layers; every size adds to the image.
+
+    Args:
+        w_dim: length of w.
+        width: channels at the full resolution; 32 at 1024 pixels in the paper (config F).
+        resolution: a power of two, 8 at least.
+        channels: of the image.
+        max_width: channels at the small sizes; 512 in the paper.
+        noise: add noise in every layer.
+        clamp: largest absolute value of the layers' outputs; None: no limit. StyleGAN2-ADA: 256, for half precision.
+        grouped: see `modulated_convolution`.
+
+    Attributes:
+        layers: how many w it reads; the image of a size reads the w of the next size's first layer.
+    """
+
+    def __init__(
+        self,
+        w_dim: int,
+        width: int,
+        resolution: int,
+        channels: int,
+        max_width: int = 512,
+        noise: bool = True,
+        clamp: float | None = None,
+        grouped: bool = False,
+    ):
+        super().__init__(SMOOTH)
+        widths = [channels_at(size, resolution, width, max_width) for size in sizes(resolution)]
+        self.layers = 2 * len(widths)
+        self.constant = nn.Parameter(torch.randn(widths[0], 4, 4))
+        convolutions = [StyledConvolution(widths[0], widths[0], w_dim, False, noise, clamp, grouped)]
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
+            convolutions.append(StyledConvolution(before, after, w_dim, True, noise, clamp, grouped))
+            convolutions.append(StyledConvolution(after, after, w_dim, False, noise, clamp, grouped))
+        self.convolutions = nn.ModuleList(convolutions)
+        self.to_image = nn.ModuleList(ToImage(width, channels, w_dim, clamp, grouped) for width in widths)
+
+    def forward(self, ws: Tensor) -> Tensor:
+        """[B, layers, w_dim] -> images [B, C, resolution, resolution]."""
+        x = self.constant.expand(len(ws), -1, -1, -1)
+        images: Tensor | None = None
+        for index, convolution in enumerate(self.convolutions):
+            x = convolution(x, ws[:, index])
+            if index % 2 == 0:  # the last layer of its size
+                own = self.to_image[index // 2](x, ws[:, index + 1])
+                images = own if images is None else upsample(images, self.taps) + own
+        assert images is not None
+        return images
+
+
+class Mapping(nn.Module):
+    """z and an embedding of the label, each normalised, through linear layers to w.
+
+    Args:
+        latent_dim: length of z; 0 for a mapping of labels alone, as D has.
+        w_dim: length of w, of the layers between and of the embedding.
+        layers: 8; 2 in StyleGAN2-ADA's settings for CIFAR-10 (D's mapping keeps 8).
+        classes: 0: ignore labels.
+        lr_multiplier: of the layers' equalised learning rate; 0.01 in the paper.
+    """
+
+    def __init__(self, latent_dim: int, w_dim: int, layers: int = 8, classes: int = 0, lr_multiplier: float = 0.01):
+        super().__init__()
+        self.latent_dim, self.classes = latent_dim, classes
+        self.embedding = EqualisedLinear(classes, w_dim) if classes else None
+        inputs = [latent_dim + (w_dim if classes else 0), *[w_dim] * (layers - 1)]
+        self.layers = nn.ModuleList(EqualisedLinear(i, w_dim, lr_multiplier=lr_multiplier) for i in inputs)
+
+    def forward(self, latents: Tensor | None, labels: Tensor) -> Tensor:
+        """Latents [B, latent_dim] (None without) and labels [B] (int64) -> w [B, w_dim]."""
+        parts = [] if latents is None else [pixel_norm(latents)]
+        if self.embedding is not None:
+            one_hot = F.one_hot(labels, self.classes).to(self.embedding.weight)
+            parts.append(pixel_norm(self.embedding(one_hot)))
+        x = torch.cat(parts, 1)
+        for layer in self.layers:
+            x = activate(layer(x))
+        return x
+
+
+class Generator(StyleBased):
+    """StyleGAN2's generator: images in about [-1, 1] (no tanh at the end).
+
+    Args:
+        latent_dim: length of a latent; 512 in the paper.
+        width: channels at the full resolution; 32 at 1024 pixels in the paper (config F).
+        resolution: a power of two, 8 at least.
+        channels: of the image.
+        max_width: channels at the small sizes; 512 in the paper.
+        w_dim: length of w; 512 in the paper.
+        mapping_layers: 8 in the paper, 2 in StyleGAN2-ADA's settings for CIFAR-10.
+        classes: condition the mapping network on labels; 0: ignore them.
+        noise: add noise in every layer.
+        clamp: see `Synthesis`.
+        grouped: see `modulated_convolution`.
+    """
+
+    synthesis: Synthesis
+
+    def __init__(
+        self,
+        latent_dim: int,
+        width: int,
+        resolution: int,
+        channels: int,
+        max_width: int = 512,
+        w_dim: int = 512,
+        mapping_layers: int = 8,
+        classes: int = 0,
+        noise: bool = True,
+        clamp: float | None = None,
+        grouped: bool = False,
+    ):
+        synthesis = Synthesis(w_dim, width, resolution, channels, max_width, noise, clamp, grouped)
+        super().__init__(Mapping(latent_dim, w_dim, mapping_layers, classes), synthesis, synthesis.layers, w_dim)
+        self.latent_dim = latent_dim
+
+
+class Block(Filter):
+    """3x3 convolution, filter, 3x3 convolution of stride 2; residual: plus filter and 1x1, all times sqrt(1/2).
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        residual: have the shortcut.
+        clamp: largest absolute value of the layers' outputs; None: no limit.
+    """
+
+    def __init__(self, inputs: int, outputs: int, residual: bool = True, clamp: float | None = None):
+        super().__init__(SMOOTH)
+        self.clamp = clamp
+        self.convolution1 = EqualisedConv2d(inputs, inputs, 3)
+        self.convolution2 = EqualisedConv2d(inputs, outputs, 3)
+        self.shortcut = EqualisedConv2d(inputs, outputs, 1, bias=False) if residual else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] -> [B, outputs, H/2, W/2]."""
+        h = fir(activate(self.convolution1(x), clamp=self.clamp), self.taps, 2)
+        weight = self.convolution2.weight * self.convolution2.scale
+        h = F.conv2d(h, weight, self.convolution2.bias, stride=2)
+        if self.shortcut is None:
+            return activate(h, clamp=self.clamp)
+        gain = math.sqrt(0.5)
+        return activate(h, gain, self.clamp) + gain * self.shortcut(fir(x, self.taps, 1, stride=2))
+
+
+ARCHITECTURES = ("residual", "plain")
+
+
+class Trunk(nn.Module):
+    """StyleGAN2's discriminator without its last linear layer: images to features [B, F].
+
+    Args:
+        width: channels at the full resolution; 32 at 1024 pixels in the paper (config F).
+        resolution: a power of two, 8 at least.
+        channels: of the image.
+        max_width: channels at the small sizes, F among them; 512 in the paper.
+        group: samples in a group of the minibatch standard deviation; 4; 32 in StyleGAN2-ADA's settings for CIFAR-10.
+        architecture: "residual", or "plain", which StyleGAN2-ADA calls orig and uses for CIFAR-10.
+        clamp: largest absolute value of the convolutional layers' outputs; None: no limit.
+
+    Attributes:
+        features: F.
+        independent: False, because of the minibatch standard deviation.
+
+    Raises:
+        InputError: for another architecture or an unsupported resolution.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        resolution: int,
+        channels: int,
+        max_width: int = 512,
+        group: int = 4,
+        architecture: str = "residual",
+        clamp: float | None = None,
+    ):
+        super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise InputError(f"model.trunk.architecture={architecture}: choose one of {', '.join(ARCHITECTURES)}")
+        widths = [channels_at(size, resolution, width, max_width) for size in reversed(sizes(resolution))]
+        self.features, self.independent, self.clamp = widths[-1], False, clamp
+        self.from_image = EqualisedConv2d(channels, widths[0], 1)
+        pairs = zip(widths[:-1], widths[1:], strict=True)
+        self.blocks = nn.Sequential(*(Block(i, o, architecture == "residual", clamp) for i, o in pairs))
+        self.minibatch_std = MinibatchStd(group)
+        self.convolution = EqualisedConv2d(self.features + 1, self.features, 3)
+        self.linear = EqualisedLinear(16 * self.features, self.features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] in [-1, 1] -> features [B, F]."""
+        x = self.blocks(activate(self.from_image(images), clamp=self.clamp))
+        x = activate(self.convolution(self.minibatch_std(x)), clamp=self.clamp)
+        return activate(self.linear(x.flatten(1)))
+
+
+class MappedProjection(Head):
+    """Conditioning of StyleGAN2-ADA: logit = <m_y, W phi + b> / sqrt(F), m_y a mapping network's w of the label alone.
+
+    Args:
+        features: F, of the trunk and of m_y.
+        classes: number of classes.
+        norm, init: not used: the layers are of equalised learning rate.
+        mapping_layers: 8 in the published code, also for CIFAR-10.
+
+    Raises:
+        InputError: where the data has no labels.
+    """
+
+    needs_labels = True
+
+    def __init__(
+        self, features: int, classes: int, norm: str = "none", init: str = "orthogonal", mapping_layers: int = 8
+    ):
+        super().__init__(features, classes)
+        self.linear = EqualisedLinear(features, features)  # type: ignore[assignment]
+        self.mapping = Mapping(0, features, mapping_layers, classes)
+
+    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """Features [B, F] and labels [B] (int64) of images [B, C, H, W] -> logits [B]."""
+        directions = self.mapping(None, labels)
+        return (self.linear(features) * directions).sum(1) / math.sqrt(features.shape[1])
