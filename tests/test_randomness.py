@@ -5,7 +5,19 @@ import itertools
 import pytest
 import torch
 
-from saddle.randomness import Draws, Rows, generator, rows_integers, rows_normal, rows_uniform
+from saddle.randomness import (
+    Both,
+    Draws,
+    Rows,
+    SampleDraws,
+    generator,
+    layer_noise,
+    layer_noise_from,
+    layer_uniform,
+    rows_integers,
+    rows_normal,
+    rows_uniform,
+)
 
 
 def test_generator_is_a_function_of_seed_and_key():
@@ -92,3 +104,28 @@ def test_rows_differ_between_samples_seeds_and_streams():
 
 def test_rows_count():
     assert len(Rows(2, 5, 12)) == 3
+
+
+def test_layers_draw_from_the_stream_around_them():
+    x = torch.zeros(4, 2, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="layer_noise_from"):
+        layer_noise(x, 3)
+    draws = [Draws(0, 0, name, Rows(0, 2, 2)) for name in ("real", "fake")]
+    with layer_noise_from(Both(*draws)):
+        normal, uniform = layer_noise(x, 3), layer_uniform(x, 5)
+    again = [Draws(0, 0, name, Rows(0, 2, 2)) for name in ("real", "fake")]
+    assert torch.equal(normal, torch.cat([d.normal(3) for d in again]).double())
+    assert torch.equal(uniform, torch.cat([d.uniform(5) for d in again]).double())
+    with pytest.raises(RuntimeError):
+        layer_noise(x, 3)
+
+
+def test_sample_draws_do_not_depend_on_the_chunks():
+    def numbers(start, stop):
+        draws = SampleDraws(5, "noise", start, stop)
+        return draws.normal(2), draws.uniform(3), draws.normal(2)
+
+    whole = numbers(0, 600)
+    for part in zip(*(numbers(a, b) for a, b in ((0, 1), (1, 257), (257, 600))), strict=True):
+        assert torch.equal(torch.cat(part), whole[0]) or any(torch.equal(torch.cat(part), w) for w in whole)
+    assert not torch.equal(whole[0], whole[2])

@@ -6,15 +6,17 @@ command line replaces the model's list.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from saddle.distributed import all_reduce, world_size
 from saddle.errors import InputError
 from saddle.networks.discriminator import wide
+from saddle.randomness import layer_noise_from
 from saddle.turn import Player, Turn
 
 if TYPE_CHECKING:
@@ -22,9 +24,17 @@ if TYPE_CHECKING:
 
 
 def input_gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """The gradient of each logit with respect to its own image, [b, C, H, W], kept in the graph."""
+    """The gradient of each logit with respect to its own image or pack of images, [b, C, H, W], kept in the graph."""
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients
+
+
+def slopes(logits: Tensor, images: Tensor) -> Tensor:
+    """The Euclidean norm of each logit's gradient with respect to all pixels that it judges, [len(logits)].
+
+    Where the gradient vanishes, so does the gradient of its norm: a square root of the square would give NaN.
+    """
+    return torch.linalg.vector_norm(input_gradients(logits, images).reshape(len(logits), -1), dim=1)
 
 
 class Penalty(nn.Module):
@@ -37,8 +47,8 @@ class Penalty(nn.Module):
             loss, not given an optimiser step of its own, so the optimiser needs no correction.
     """
 
-    #: Whose loss the term belongs to.
-    player: ClassVar[Player] = "discriminator"
+    #: Whose loss the term belongs to; a term of both reads in `turn.player` whose turn it is.
+    player: ClassVar[Player | Literal["both"]] = "discriminator"
     #: What the turn must prepare: "real_gradients", "fake_gradients" (input gradients at real or generated images).
     needs: ClassVar[frozenset[str]] = frozenset()
     #: The network that the term differentiates twice, if it does.
@@ -49,6 +59,10 @@ class Penalty(nn.Module):
         if every < 1:
             raise InputError(f"penalty.{type(self).__name__}.every={every}: give 1 or more steps")
         self.weight, self.every = weight, every
+
+    def acts_on(self, player: Player) -> bool:
+        """Whether the term is part of this player's loss."""
+        return self.player in (player, "both")
 
     def due(self, step: int) -> bool:
         """Whether the term is part of the player's step number `step`, counted from 0."""
@@ -76,8 +90,106 @@ class R1(Penalty):
 
     def forward(self, turn: Turn) -> Tensor:
         """The term at the turn's real images."""
-        gradients = input_gradients(turn.real_verdict.logits, turn.real)
-        return self.weight / 2 * gradients.square().flatten(1).sum(1).mean()
+        return self.weight / 2 * slopes(turn.real_verdict.logits, turn.real).square().mean()
+
+
+class R2(Penalty):
+    """Zero-centred gradient penalty on generated images: weight / 2 * E ||grad_x C(x)||^2 (Mescheder et al. 2018).
+
+    As `R1`, at the images that G made; R3GAN (Huang et al. 2024) uses both.
+    """
+
+    needs = frozenset({"fake_gradients"})
+    twice = "discriminator"
+
+    def __init__(self, weight: float = 10.0, every: int = 1):
+        super().__init__(weight, every)
+
+    def forward(self, turn: Turn) -> Tensor:
+        """The term at the turn's generated images."""
+        return self.weight / 2 * slopes(turn.fake_verdict.logits, turn.fake).square().mean()
+
+
+class GradientPenalty(Penalty):
+    """Keeps the slope of D at `target` (Gulrajani et al. 2017, WGAN-GP, equation 3).
+
+    weight * E (||grad C(x)|| - target)^2. The points x lie between a real image and a generated one, at a uniform
+    random place that each pair (or pair of packs) has for itself; D judges them with the real one's label. The norm is
+    over all pixels that a logit judges, the gradient with respect to the point before augmentation.
+
+    Args:
+        weight: lambda, 10 in the paper.
+        every: D steps between two evaluations.
+        target: the slope to keep; 1 in the paper.
+        one_sided: penalise only slopes above the target (the paper's section 4): max(0, ||grad|| - target)^2.
+    """
+
+    twice = "discriminator"
+
+    def __init__(self, weight: float = 10.0, every: int = 1, target: float = 1.0, one_sided: bool = False):
+        super().__init__(weight, every)
+        self.target, self.one_sided = target, one_sided
+
+    def forward(self, turn: Turn) -> Tensor:
+        """The term at the points of this turn."""
+        points = self.points(turn).detach().requires_grad_()
+        excess = slopes(turn.judge(points, turn.real_labels, "gradient_penalty").logits, points) - self.target
+        return self.weight * (torch.relu(excess) if self.one_sided else excess).square().mean()
+
+    def points(self, turn: Turn) -> Tensor:
+        """The images at which the slope is taken, [b, C, H, W]."""
+        return between(turn, "gradient_penalty/place", turn.fake, turn.real)
+
+
+class Dragan(GradientPenalty):
+    """The gradient penalty around real images (Kodali et al. 2017, DRAGAN, section 3): weight * E (||grad C|| - 1)^2.
+
+    The points lie between a real image x and x + std / 2 * U, at a uniform random place; std is the standard deviation
+    of all pixels of the batch of all processes, U is uniform in [0, 1] for each pixel. Unlike `GradientPenalty`, the
+    paper uses it beside batch norm in D.
+
+    Args:
+        weight: lambda, 10 in the released code.
+        every: D steps between two evaluations.
+        target: k, the slope to keep; 1 in the released code.
+        two_sided: draw U from [-1, 1] instead, as the author later preferred: noise above 0 brightens every image.
+    """
+
+    def __init__(self, weight: float = 10.0, every: int = 1, target: float = 1.0, two_sided: bool = False):
+        super().__init__(weight, every, target)
+        self.two_sided = two_sided
+
+    def points(self, turn: Turn) -> Tensor:
+        """The images at which the slope is taken, [b, C, H, W]."""
+        real = turn.real.detach()
+        mean = all_reduce(real.mean()) / world_size()
+        deviation = (all_reduce((real - mean).square().mean()) / world_size()).sqrt()
+        noise = turn.draws("dragan/noise").uniform(*real.shape[1:])
+        noise = 2 * noise - 1 if self.two_sided else noise
+        return between(turn, "dragan/place", real, real + deviation / 2 * noise)
+
+
+def between(turn: Turn, purpose: str, start: Tensor, end: Tensor) -> Tensor:
+    """Points start + u (end - start), [b, C, H, W], u uniform in [0, 1) for each image, or for each pack of images."""
+    packing = turn.model.discriminator.packing
+    place = turn.draws(purpose).uniform(1, 1, 1)[::packing].repeat_interleave(packing, 0)
+    return start + place * (end - start)
+
+
+class Drift(Penalty):
+    """weight * E r^2: keeps a critic's output from drifting (Karras et al. 2018, ProGAN, appendix A.1).
+
+    Args:
+        weight: epsilon, 0.001 in the paper.
+        every: D steps between two evaluations.
+    """
+
+    def __init__(self, weight: float = 0.001, every: int = 1):
+        super().__init__(weight, every)
+
+    def forward(self, turn: Turn) -> Tensor:
+        """The term for the turn's real logits."""
+        return self.weight * turn.real_verdict.logits.square().mean()
 
 
 class LeCam(Penalty):
@@ -142,11 +254,121 @@ class FeatureMatching(Penalty):
         return self.weight * (wide(turn.fake_features).mean(0) - target).square().sum()
 
 
+class PullingAway(Penalty):
+    """Keeps generated images apart in D's features, a term of G (Zhao et al. 2017, EBGAN, equation 4).
+
+    weight * sum over i != j of cos(s_i, s_j)^2 / (N (N - 1)), s_i being the features of the N images of the batch.
+
+    Args:
+        weight: 0.1 in the paper.
+        every: G steps between two evaluations.
+
+    Raises:
+        InputError: from `forward`, in a batch of one.
+    """
+
+    player = "generator"
+
+    def __init__(self, weight: float = 0.1, every: int = 1):
+        super().__init__(weight, every)
+
+    def forward(self, turn: Turn) -> Tensor:
+        """The term over the global batch."""
+        features = wide(turn.fake_features)
+        n = len(features)
+        if n < 2:
+            raise InputError("penalty=pulling_away compares images: give data.batch_size of 2 or more")
+        directions = F.normalize(features, dim=1)
+        with torch.autocast(features.device.type, enabled=False):  # the diagonal must cancel
+            squares = (directions @ directions.T).square()
+        return self.weight * (squares.sum() - squares.diagonal().sum()) / (n * (n - 1))
+
+
+class Consistency(Penalty):
+    """D should not notice a small change, and G should answer to one.
+
+    Terms of D, each the mean of a squared difference of logits:
+    real * (C(x) - C(T(x)))^2 (CR, Zhang et al. 2020); fake * (C(G(z)) - C(T(G(z))))^2 (bCR, Zhao et al. 2021);
+    latent_d * (C(G(z)) - C(G(z')))^2 (zCR, Zhao et al. 2021). A term of G: -latent_g * (G(z) - G(z'))^2, the mean over
+    pixels too. T mirrors and shifts, see `shaken`; z' = z + noise * N(0, 1). ICR is all four.
+
+    Args:
+        real: 10 in CR and bCR.
+        fake: 10 in bCR, 0 in CR.
+        latent_d: 20 for ICR on CIFAR; 0 leaves the term out.
+        latent_g: 0.5 for ICR on CIFAR; 0 leaves the term out.
+        noise: standard deviation of the change of a latent.
+        every: steps of each player between two evaluations.
+    """
+
+    player = "both"
+
+    def __init__(
+        self,
+        real: float = 10.0,
+        fake: float = 0.0,
+        latent_d: float = 0.0,
+        latent_g: float = 0.0,
+        noise: float = 0.05,
+        every: int = 1,
+    ):
+        super().__init__(every=every)
+        self.real, self.fake, self.latent_d, self.latent_g, self.noise = real, fake, latent_d, latent_g, noise
+
+    def acts_on(self, player: Player) -> bool:
+        """Whether a term of this player has a weight."""
+        return bool(self.latent_g) if player == "generator" else any((self.real, self.fake, self.latent_d))
+
+    def forward(self, turn: Turn) -> Tensor:
+        """The terms of the player whose turn it is."""
+        if turn.player == "generator":
+            return -self.latent_g * (turn.fake - self.near(turn)).square().mean()
+        total = turn.real.new_zeros(())
+        if self.real:
+            changed = turn.judge(shaken(turn, turn.real, "real"), turn.real_labels, "consistency/real").logits
+            total = total + self.real * (turn.real_verdict.logits - changed).square().mean()
+        if self.fake:
+            changed = turn.judge(shaken(turn, turn.fake, "fake"), turn.fake_labels, "consistency/fake").logits
+            total = total + self.fake * (turn.fake_verdict.logits - changed).square().mean()
+        if self.latent_d:
+            with torch.no_grad():
+                near = self.near(turn)
+            changed = turn.judge(near, turn.fake_labels, "consistency/near").logits
+            total = total + self.latent_d * (turn.fake_verdict.logits - changed).square().mean()
+        return total
+
+    def near(self, turn: Turn) -> Tensor:
+        """G's images of latents a little beside those of the turn, [b, C, H, W]."""
+        change = turn.draws("consistency/latents").normal(*turn.latents.shape[1:])
+        return turn.generate(turn.latents + self.noise * change, turn.fake_labels, "consistency")
+
+
+def shaken(turn: Turn, images: Tensor, purpose: str) -> Tensor:
+    """The images [b, C, H, W], each mirrored at even odds and shifted by up to an eighth of each side.
+
+    The shift is by whole pixels; what enters is the image itself, reflected at its edge. Differentiable.
+    """
+    draws, (b, _, height, width) = turn.draws(f"consistency/{purpose}"), images.shape
+    images = torch.where(draws.uniform(1, 1, 1) < 0.5, images.flip(-1), images)
+    rows, columns = (
+        _reflected(torch.arange(side, device=images.device) + draws.integers(2 * (side // 8) + 1, 1) - side // 8, side)
+        for side in (height, width)
+    )
+    which = torch.arange(b, device=images.device)[:, None, None]
+    return images.movedim(1, -1)[which, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def _reflected(position: Tensor, side: int) -> Tensor:
+    """Positions less than `side` outside [0, side) mirrored into it, about the centre of the outermost pixel."""
+    return (side - 1) - ((side - 1) - position.abs()).abs()
+
+
 class PathLength(Penalty):
     """Path-length regularisation of G (Karras et al. 2020, equation 4): weight * E (||J^T y|| - a)^2.
 
     J is the Jacobian of an image with respect to its latent, y ~ N(0, 1) / sqrt(H W), and a the moving average of the
-    lengths.
+    lengths. Of a generator with `styles` it is that with respect to the w of each layer, mixed ones too, and the square
+    of the length is the mean over the layers, as in the released code. (There half of the batch pays for the term.)
 
     Args:
         weight: 2 in the paper.
@@ -165,44 +387,73 @@ class PathLength(Penalty):
 
     def forward(self, turn: Turn) -> Tensor:
         """The term at fresh latents; the mean length then enters the average."""
-        latents = turn.model.draw_latents(turn.draws("path_length/latents")).requires_grad_()
-        images = turn.model.generator(latents, turn.fake_labels)
+        start, images = self.path(turn)
         noise = turn.draws("path_length/noise").normal(*images.shape[1:]) / (images.shape[2] * images.shape[3]) ** 0.5
-        (gradients,) = torch.autograd.grad((images * noise).sum(), latents, create_graph=True)
-        lengths = gradients.square().sum(1).sqrt()
+        (gradients,) = torch.autograd.grad((images * noise).sum(), start, create_graph=True)
+        squares = gradients.square().sum(-1)
+        lengths = (squares if squares.dim() == 1 else squares.mean(1)).sqrt()
         with torch.no_grad():
             mean = all_reduce(lengths.mean()) / world_size()
             follow(self.average, mean, self.decay)
         return self.weight * (lengths - self.average.clone()).square().mean()
 
+    def path(self, turn: Turn) -> tuple[Tensor, Tensor]:
+        """Where the path starts, latents [b, latent_dim] or ws [b, layers, w_dim], and the images that it leads to."""
+        latents = turn.model.draw_latents(turn.draws("path_length/latents"))
+        generator: Any = turn.model.generator
+        if not hasattr(generator, "styles"):
+            latents.requires_grad_()
+            return latents, turn.generate(latents, turn.fake_labels, "path_length")
+        options = turn.model.generator_options(turn, "path_length")
+        with layer_noise_from(turn.draws("generator/path_length")):
+            ws = generator.styles(latents, turn.fake_labels, **options)
+            return ws, generator.synthesis(ws).to(turn.real.dtype)
+
 
 class Orthogonal(Penalty):
-    """weight * sum over weights of ||W W^T * (1 - I)||_F^2 on G's convolutions and linear layers (Brock et al. 2019).
+    """Keeps the filters of G's convolutions and linear layers orthogonal (Brock et al. 2019, BigGAN, equations 2, 3).
 
-    Only the off-diagonal products, so the filters' norms stay free. Embeddings are left out: a class embedding need
-    not be orthogonal. W is the raw weight as a matrix (out, rest), before any spectral norm.
+    The sum over the layers of weight * ||W W^T * (1 - I)||_F^2 (off-diagonal: the filters' norms stay free) or of
+    weight * ||W W^T - I||_F^2 (full). W is the raw weight as a matrix (out, rest), before any spectral norm.
+    Embeddings are left out: a class embedding need not be orthogonal.
+
+    Args:
+        weight: 1e-4 in the paper.
+        every: G steps between two evaluations.
+        form: "off_diagonal" or "full".
+
+    Raises:
+        InputError: for any other form.
     """
 
     player = "generator"
 
-    def __init__(self, weight: float = 1e-4, every: int = 1):
+    def __init__(self, weight: float = 1e-4, every: int = 1, form: str = "off_diagonal"):
         super().__init__(weight, every)
+        if form not in ("off_diagonal", "full"):
+            raise InputError(f"penalty.orthogonal.form={form}: must be one of off_diagonal, full")
+        self.form = form
 
     def forward(self, turn: Turn) -> Tensor:
         """The term of the turn's generator."""
         total = turn.real.new_zeros(())
         for module in turn.model.generator.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                normed = parametrize.is_parametrized(module, "weight")
-                raw: Any = module.get_submodule("parametrizations.weight") if normed else None
-                weight = raw.original if normed else module.weight
-                # rows are output channels; a transposed convolution keeps them in its second axis
-                weight = weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else weight
-                matrix = weight.flatten(1)
+                matrix = _as_matrix(module)
                 with torch.autocast(matrix.device.type, enabled=False):  # bfloat16 would drown small products
                     gram = matrix @ matrix.T
-                    total = total + (gram - gram.diagonal().diag()).square().sum()
+                    wanted = gram.diagonal().diag() if self.form == "off_diagonal" else torch.eye(len(gram)).to(gram)
+                    total = total + (gram - wanted).square().sum()
         return self.weight * total
+
+
+def _as_matrix(module: nn.Module) -> Tensor:
+    """The raw weight of a layer, (out, rest), a filter a row."""
+    normed = parametrize.is_parametrized(module, "weight")
+    layer: Any = module.get_submodule("parametrizations.weight") if normed else module
+    weight: Tensor = layer.original if normed else layer.weight
+    # a transposed convolution keeps its output channels in the second axis
+    return (weight.transpose(0, 1) if isinstance(module, nn.ConvTranspose2d) else weight).flatten(1)
 
 
 def follow(average: Tensor, value: Tensor, weight: float) -> None:

@@ -8,8 +8,11 @@ a run that is resumed in the middle of an epoch needs no stored generator state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -102,3 +105,85 @@ def _blocks(start: int, stop: int, draw: Callable[[int], Tensor]) -> Tensor:
     first = start // _BLOCK
     numbers = torch.cat([draw(block) for block in range(first, (stop - 1) // _BLOCK + 1)])
     return numbers[start - first * _BLOCK : stop - first * _BLOCK]
+
+
+class Numbers(Protocol):
+    """A stream of random numbers for the rows of one batch; `Draws` is one, `SampleDraws` another."""
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers [rows, *shape]."""
+        ...
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), [rows, *shape]."""
+        ...
+
+
+class SampleDraws:
+    """The random numbers of the samples [start, stop) outside training: each sample's own, whatever the chunk.
+
+    Args:
+        seed: of the samples.
+        stream: what the numbers are for.
+        start, stop: which samples.
+    """
+
+    def __init__(self, seed: int, stream: str, start: int, stop: int):
+        self.seed, self.stream, self.start, self.stop, self._calls = seed, stream, start, stop, 0
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, float32 [stop - start, *shape]."""
+        return rows_normal(self.seed, self._next(), self.start, self.stop, *shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), float32 [stop - start, *shape]."""
+        return rows_uniform(self.seed, self._next(), self.start, self.stop, *shape)
+
+    def _next(self) -> str:
+        self._calls += 1
+        return f"{self.stream}/{self._calls}"
+
+
+class Both:
+    """Two streams one after the other: for real and generated images that go through a network together."""
+
+    def __init__(self, first: Numbers, second: Numbers):
+        self.first, self.second = first, second
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers [rows of both, *shape]."""
+        return torch.cat([self.first.normal(*shape), self.second.normal(*shape)])
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), [rows of both, *shape]."""
+        return torch.cat([self.first.uniform(*shape), self.second.uniform(*shape)])
+
+
+_layer_noise: ContextVar[Numbers | None] = ContextVar("layer_noise", default=None)
+
+
+@contextmanager
+def layer_noise_from(numbers: Numbers) -> Iterator[None]:
+    """Layers that add noise (StyleGAN) or drop units draw from `numbers` inside, in the order of the layers."""
+    token = _layer_noise.set(numbers)
+    try:
+        yield
+    finally:
+        _layer_noise.reset(token)
+
+
+def layer_noise(x: Tensor, *shape: int) -> Tensor:
+    """Standard normal numbers for a layer with input `x` [rows, ...]: [rows, *shape] of x's type and device."""
+    return _current().normal(*shape).to(x)
+
+
+def layer_uniform(x: Tensor, *shape: int) -> Tensor:
+    """Uniform numbers in [0, 1) for a layer with input `x` [rows, ...]: [rows, *shape] of x's type and device."""
+    return _current().uniform(*shape).to(x)
+
+
+def _current() -> Numbers:
+    numbers = _layer_noise.get()
+    if numbers is None:
+        raise RuntimeError("a layer draws noise outside `layer_noise_from`, which says where the numbers come from")
+    return numbers

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saddle.distributed import all_gather
 from saddle.networks.discriminator import Verdict
-from saddle.randomness import Draws
+from saddle.randomness import Both, Draws, layer_noise_from
 
 if TYPE_CHECKING:
     from saddle.models.base import GAN
@@ -24,13 +24,14 @@ class Turn:
 
     `real` and `fake` are raw images [b, C, H, W] in [-1, 1]; D sees them through `model.augment`. Logits [B] and
     features [B, F] are gathered from all processes, so that whatever couples samples sees the global batch; a
-    `Verdict` and the gradients with respect to images are this process's own b rows.
+    `Verdict` and the gradients with respect to images are this process's own rows.
     """
 
     def __init__(
         self, model: GAN, player: Player, step: int, micro: int, real: Tensor, real_labels: Tensor, needs: Set[str]
     ):
         self.model, self.player, self.step, self.micro, self.needs = model, player, step, micro, needs
+        self.discriminator = model.discriminator
         self.real = real.detach().requires_grad_("real_gradients" in needs)
         self.real_labels = real_labels
 
@@ -51,43 +52,38 @@ class Turn:
     @cached_property
     def fake(self) -> Tensor:
         with torch.set_grad_enabled(self.player == "generator"):
-            fake = self.model.generator(self.latents, self.fake_labels).to(self.real.dtype)
+            fake = self.generate(self.latents, self.fake_labels, "fake")
         return fake.requires_grad_() if "fake_gradients" in self.needs else fake
 
-    def _seen(self, kind: str) -> tuple[Tensor, Tensor]:
-        images, labels = (self.real, self.real_labels) if kind == "real" else (self.fake, self.fake_labels)
-        return self.model.augment(images, self.draws(f"augment/{kind}")), labels
+    def generate(self, latents: Tensor, labels: Tensor, purpose: str) -> Tensor:
+        """G's images of latents; `purpose` names the stream of the noise inside its layers."""
+        with layer_noise_from(self.draws(f"generator/{purpose}")):
+            return self.model.make_images(self, latents, labels, purpose).to(self.real.dtype)
 
-    @property
-    def _one_pass(self) -> bool:
-        return self.player == "discriminator" and self.model.discriminator.independent
-
-    @cached_property
-    def _both(self) -> tuple[Verdict, Verdict]:
-        (real, real_labels), (fake, fake_labels) = self._seen("real"), self._seen("fake")
-        logits, features = self.model.discriminator(torch.cat([real, fake]), torch.cat([real_labels, fake_labels]))
-        return Verdict(logits[: len(real)], features[: len(real)]), Verdict(logits[len(real) :], features[len(real) :])
+    def judge(self, images: Tensor, labels: Tensor, purpose: str) -> Verdict:
+        """D's verdict on images, seen through the augmentation; `purpose` names the stream of its random numbers."""
+        with layer_noise_from(self.draws(f"discriminator/{purpose}")):
+            return self.discriminator(self.model.augment(images, self.draws(f"augment/{purpose}")), labels)
 
     @cached_property
-    def real_verdict(self) -> Verdict:
-        return self._both[0] if self._one_pass else self.model.discriminator(*self._seen("real"))
+    def _verdicts(self) -> tuple[Verdict, Verdict]:
+        """Both verdicts of one pass, which costs less than two: real and generated images in one batch."""
+        pair = [(self.real, self.real_labels, "real"), (self.fake, self.fake_labels, "fake")]
+        seen = torch.cat([self.model.augment(images, self.draws(f"augment/{kind}")) for images, _, kind in pair])
+        noise = Both(*(self.draws(f"discriminator/{kind}") for *_, kind in pair))
+        with layer_noise_from(noise):
+            verdict = self.discriminator(seen, torch.cat([self.real_labels, self.fake_labels]))
+        (real, fake), (real_features, fake_features) = verdict.logits.chunk(2), verdict.features.chunk(2)
+        return Verdict(real, real_features), Verdict(fake, fake_features)
 
-    @cached_property
-    def fake_verdict(self) -> Verdict:
-        return self._both[1] if self._one_pass else self.model.discriminator(*self._seen("fake"))
+    def _verdict(self, index: int, images: Tensor, labels: Tensor, purpose: str) -> Verdict:
+        if self.player == "discriminator" and self.model.discriminator.independent:
+            return self._verdicts[index]
+        return self.judge(images, labels, purpose)
 
-    @cached_property
-    def real_logits(self) -> Tensor:
-        return all_gather(self.real_verdict.logits)
-
-    @cached_property
-    def fake_logits(self) -> Tensor:
-        return all_gather(self.fake_verdict.logits)
-
-    @cached_property
-    def real_features(self) -> Tensor:
-        return all_gather(self.real_verdict.features)
-
-    @cached_property
-    def fake_features(self) -> Tensor:
-        return all_gather(self.fake_verdict.features)
+    real_verdict = cached_property(lambda self: self._verdict(0, self.real, self.real_labels, "real"))
+    fake_verdict = cached_property(lambda self: self._verdict(1, self.fake, self.fake_labels, "fake"))
+    real_logits = cached_property(lambda self: all_gather(self.real_verdict.logits))
+    fake_logits = cached_property(lambda self: all_gather(self.fake_verdict.logits))
+    real_features = cached_property(lambda self: all_gather(self.real_verdict.features))
+    fake_features = cached_property(lambda self: all_gather(self.fake_verdict.features))
