@@ -1,0 +1,43 @@
+"""What the discriminator sees of an image: transformations (images [b, C, H, W] in [-1, 1], Draws) to images.
+
+They act on real and generated images alike, in both players' turns, are differentiable twice, and change each image by
+random numbers of its own row, so that any number of processes sees the same images.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from saddle.randomness import Draws
+
+
+class Augment(nn.Module, ABC):
+    """A transformation of images. Its buffers are part of the checkpoint.
+
+    A training loop calls `observe` with the real logits of each micro-batch of D's turn, and `after_step` after D's
+    optimiser step; only an augmentation that adapts its strength does anything there.
+    """
+
+    @abstractmethod
+    def forward(self, images: Tensor, draws: Draws) -> Tensor:
+        """Images [b, C, H, W] in [-1, 1] to what D sees of them, same shape; the range may be left a little."""
+
+    def observe(self, real_logits: Tensor) -> None:
+        """Take note of D's logits of real images [B], gathered from all processes."""
+
+    def after_step(self, images: int) -> None:
+        """Adapt, given the number of real images of D's step, over all processes."""
+
+    def scalars(self) -> dict[str, Tensor]:
+        """What is worth a line in the log, 0-d by name: logged as train/augment/<name>."""
+        return {}
+
+
+class NoAugment(Augment):
+    """D sees the image itself."""
+
+    def forward(self, images: Tensor, draws: Draws) -> Tensor:
+        """The same images."""
+        return images
