@@ -37,7 +37,8 @@ def options(target, **changes):
 @pytest.fixture
 def model(monkeypatch):
     made = Model()
-    monkeypatch.setattr(sampling, "load_run", lambda run, weights: (None, made))
+    config = OmegaConf.create({"data": {}})
+    monkeypatch.setattr(sampling, "load_run", lambda run, weights: (config, made))
     return made
 
 
@@ -61,6 +62,18 @@ def test_npz_and_folder_hold_the_samples(tmp_path, model, channels):
     assert Image.open(tmp_path / "folder" / names[0]).mode == ("L" if channels == 1 else "RGB")
     assert (tmp_path / "folder" / "labels.csv").read_text().splitlines()[:2] == ["file,label", "000000.png,0"]
     assert [size for size, *_ in model.calls] == [3, 3, 1, 3, 3, 1]
+
+
+def test_points_are_not_quantised(tmp_path, model, monkeypatch):
+    config = OmegaConf.create({"data": {"bounded": False}})
+    monkeypatch.setattr(sampling, "load_run", lambda run, weights: (config, model))
+    sampling.sample_run(options(tmp_path / "s.npz"))
+    floats, _ = Model().sample(0, 7, seed=2, labels=None, ema=True, truncation=None)
+    with np.load(tmp_path / "s.npz") as file:
+        assert file["images"].dtype == np.float32
+        np.testing.assert_array_equal(file["images"], floats.permute(0, 2, 3, 1).numpy())
+    with pytest.raises(InputError, match="give FILE.npz"):
+        sampling.sample_run(options(tmp_path / "folder"))
 
 
 def test_options_reach_the_model(tmp_path, model):

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from omegaconf import DictConfig
 from torch import nn
 
+from saddle.augment import Augment, NoAugment
 from saddle.losses import NonSaturating
 from saddle.models.base import GAN
 from saddle.networks.discriminator import Discriminator
@@ -45,6 +46,17 @@ def train(iterations: int, *overrides: str) -> tuple[GAN, dict[str, float]]:
     trainer = build_trainer(cfg, Path("."), [StopAfter(iterations)], [], [])
     trainer.fit(model, datamodule=build_data(cfg))
     return model, model.tracked()
+
+
+class Seen(Augment):
+    """An augmentation by a function of images and draws."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images, draws):
+        return self.function(images, draws)
 
 
 class Flat(nn.Module):
@@ -93,7 +105,7 @@ def dense_gan(
         discriminator,
         loss or NonSaturating(),
         penalties or {},
-        augment or (lambda images, draws: images),
+        Seen(augment) if augment else NoAugment(),
         classes=options.pop("classes", 0),
         batch_size=batch_size,
         latent_dim=latent_dim,

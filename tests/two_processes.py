@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from tiny import CONF, compose_config
 from torch import Tensor, nn
 
 from saddle import distributed
@@ -17,35 +18,80 @@ from saddle.randomness import generator
 
 Results = dict[str, Tensor]
 
-TINY = ["precision=64", "data.batch_size=8", "model.latent_dim=6", "model.ema=0.9"]
-DCGAN = [*TINY, "model=dcgan", "data.resolution=8", "data.channels=1", "model.width=4", "data.flip=true"]
-BIGGAN = [*TINY[:2], "model=biggan", "data.resolution=32", "data.channels=1", "data.classes=4", "model.width=2"]
-BIGGAN += ["model.latent_dim=20", "model.ema=0.9"]
-#: The runs that are compared: overrides of train.yaml.
+TINY = ["precision=64", "data.batch_size=8", "data.channels=1", "model.ema=0.9"]
+DCGAN = [*TINY, "model=dcgan", "data.resolution=8", "model.width=4", "model.latent_dim=6", "data.flip=true"]
+BIGGAN = [*TINY, "model=biggan", "data.classes=4", "model.width=2", "model.latent_dim=20"]
+#: The runs that are compared beside one of every model: overrides of train.yaml.
 RUNS = {
-    "dcgan": DCGAN,
     "dcgan_accumulate": [*DCGAN, "trainer.accumulate=2", "model.d_steps=2"],
-    "dcgan_r1": [*DCGAN, "model.d_norm=none", "penalty=[r1]", "penalty.r1.every=2"],
+    "dcgan_r1": [*DCGAN, "model.d_norm=none", "penalty=[r1,r2]", "penalty.r1.every=2"],
     "dcgan_penalties": [
         *DCGAN,
-        "penalty=[lecam,feature_matching,path_length,weight_clip]",
+        "penalty=[lecam,feature_matching,path_length,weight_clip,drift,pulling_away,orthogonal]",
         "penalty.lecam.start=1",
         "penalty.path_length.every=2",
         "penalty.weight_clip.limit=0.05",
         "loss=wasserstein",
     ],
-    "dcgan_spectral": [
+    "dcgan_spectral_penalties": [
         *DCGAN,
         "model.d_norm=spectral",
         "loss=least_squares",
-        "penalty=[r1,lecam]",
+        "penalty=[r1,lecam,gradient_penalty,dragan,consistency]",
         "penalty.lecam.start=0",
+        "penalty.consistency.latent_d=20",
+        "penalty.consistency.latent_g=0.5",
     ],
-    "biggan": BIGGAN,
+    "dcgan_packing": [
+        *DCGAN,
+        "model.packing=2",
+        "model.minibatch=5",
+        "loss=hinge",
+        "model.top_k=0.5",
+        "model.top_k_decay=0.8",
+    ],
+    "dcgan_relativistic": [*DCGAN, "loss=relativistic_average", "model.d_norm=layer", "penalty=[r1,gradient_penalty]"],
     "biggan_accumulate": [*BIGGAN, "trainer.accumulate=2", "penalty=[orthogonal,lecam]", "penalty.lecam.start=0"],
     # a bias before a norm has no gradient but rounding, which Adam turns into steps: hence a smaller learning rate
     "biggan_batch": [*BIGGAN, "model.d_norm=batch", "model.d_steps=1", "model.d_lr=1e-4"],
 }
+GROWING = ["model.latent_dim=6", "model.batch_sizes=[8]", "model.fade_kimg=0.016", "model.stable_kimg=0.008"]
+#: What a model needs to be tiny beside narrow networks and small images.
+SMALL = {
+    "began": ["model.latent_dim=6", "model.lambda_k=0.5", "model.gamma=1.0"],  # so that the controller moves k
+    "biggan": ["model.latent_dim=20"],
+    "contragan": ["model.latent_dim=20"],
+    "reacgan": ["model.latent_dim=20"],
+    "infogan": ["model.latent_dim=20"],
+    "cyclegan": [
+        *["data=unpaired_noise", "data.resolution=16", "model.blocks=1", "model.pool=12"],
+        *["model.g_lr=2e-4", "model.d_lr=2e-4"],
+    ],
+    "stacked_gan": [  # so that each iteration is of another stage
+        *["model.latent_dim=6", "model.generator.image_noise=2", "model.generator.features=8"],
+        *["model.generator.hidden=8", "model.encoder_width=2"],
+        *["model.encoder_iterations=1", "model.independent_iterations=1"],
+    ],
+    "progan": [*GROWING],
+    # without a larger eps a bias before the norm of constant maps, which has no gradient but rounding, moves
+    "stylegan": [*GROWING, "model.start_resolution=4", "+model.eps=1e-4"],
+    "stylegan2_ada": ["model.latent_dim=6", "augment.p=0.5", "augment.every=1", "model.ada_kimg=0.05"],
+    "biggan_deep": ["model.latent_dim=6", "+model.eps=1e-6"],
+}
+
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+def overrides(name: str) -> list[str]:
+    """Those of a run of RUNS, or of a shipped model at the smallest size that its networks support."""
+    if name in RUNS:
+        return RUNS[name]
+    networks = compose_config(f"model={name}").model
+    supported = [set(networks[part].get("resolutions") or [8]) for part in ("generator", "trunk")]
+    size = min(supported[0] & supported[1])
+    latent = SMALL.get(name, ["model.latent_dim=6"])
+    return [*TINY, f"model={name}", f"data.resolution={size}", "data.classes=4", "model.width=4", *latent]
 
 
 def mine(x: Tensor) -> Tensor:
@@ -64,7 +110,7 @@ def training(name: str) -> Results:
     from tiny import train
 
     processes = ["trainer=ddp_cpu"] if dist.is_initialized() else []
-    model, tracked = train(3, *processes, *RUNS[name])
+    model, tracked = train(3, *processes, *overrides(name))
     return dict(model.state_dict()) | {key: torch.tensor(value, dtype=torch.float64) for key, value in tracked.items()}
 
 
@@ -139,7 +185,7 @@ def main(folder: Path) -> None:
     results["evaluation_of_one"] = evaluation_of_one()
     for kind in ("images", "vectors"):
         results[f"batch_norm/{kind}"] = detached(batch_norm(kind))
-    for name in RUNS:
+    for name in [*RUNS, *MODELS]:
         results[f"training/{name}"] = detached(training(name))
     torch.save(results, folder / f"rank{rank()}.pt")
     dist.barrier()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -14,6 +15,16 @@ from torchvision.utils import make_grid
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] of any shape to uint8, rounded to the nearest of 0..255."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def from_data(x: Tensor, dtype: Any) -> Tensor:
+    """What a network sees of data: uint8 pixels scaled to [-1, 1], a copy; floats (points of a toy set) as they are."""
+    return x.to(dtype).div_(127.5).sub_(1) if x.dtype == torch.uint8 else x.to(dtype)
+
+
+def to_data(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a network drew, as data of `dtype` hold it: uint8 pixels, or floats (points of a toy set) as they are."""
+    return to_uint8(x) if dtype == torch.uint8 else x.to(dtype)
 
 
 def save_grid(images: Tensor, columns: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Images of a trained run, written to an npz file or a folder of PNGs."""
+"""Images of a trained run, written to an npz file or a folder of PNGs; points of a mixture to an npz file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from saddle.errors import InputError
-from saddle.images import to_uint8
+from saddle.images import to_data
 from saddle.models.base import GAN
 from saddle.run.build import load_run
 
@@ -31,14 +31,17 @@ def sample_run(cfg: DictConfig) -> Path:
         raise InputError(f"n={cfg.n}: ask for at least 1 image")
     out = Path(str(cfg.out)).expanduser()
     check_target(out)
-    _, model = load_run(cfg.run, weights=cfg.weights)
+    run, model = load_run(cfg.run, weights=cfg.weights)
+    dtype = torch.uint8 if run.data.get("bounded", True) else torch.float32
+    if dtype != torch.uint8 and out.suffix != ".npz":
+        raise InputError(f"out={out}: this run generates points, which are no pictures; give FILE.npz")
     options = {
         "seed": cfg.seed,
         "labels": check_class(model, cfg["class"]),
         "ema": cfg.ema,
         "truncation": cfg.truncation,
     }
-    batches = samples(model, cfg.n, cfg.batch, options)
+    batches = samples(model, cfg.n, cfg.batch, options, dtype)
     if out.suffix == ".npz":
         write_npz(out, batches, cfg.n, model.conditional)
     else:
@@ -70,21 +73,21 @@ def check_target(out: Path) -> None:
 
 
 @torch.no_grad()
-def samples(model: GAN, n: int, batch: int, options: dict[str, Any]) -> Batches:
-    """Batches of the first n samples: uint8 [b, H, W, C] and int64 [b]."""
+def samples(model: GAN, n: int, batch: int, options: dict[str, Any], dtype: torch.dtype = torch.uint8) -> Batches:
+    """Batches of the first n samples: [b, H, W, C], uint8 pixels or the floats of points, and int64 [b]."""
     for start in range(0, n, batch):
         images, labels = model.sample(start, min(start + batch, n), **options)
-        yield _pixels(images), labels.cpu().numpy()
+        yield _array(images, dtype), labels.cpu().numpy()
 
 
-def _pixels(images: Tensor) -> np.ndarray:
+def _array(images: Tensor, dtype: torch.dtype) -> np.ndarray:
     if not bool(images.isfinite().all()):
         raise InputError("the generator's images are not finite: the run has diverged")
-    return to_uint8(images).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return to_data(images, dtype).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:
-    """Write `images` uint8 [n, H, W, C] and, for a conditional model, `labels` int64 [n], a batch at a time.
+    """Write `images` [n, H, W, C] in their own type and, for a conditional model, `labels` int64 [n], batch by batch.
 
     The file appears under its name when it is complete.
     """
@@ -96,7 +99,7 @@ def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:
             with archive.open("images.npy", "w", force_zip64=True) as file:
                 for i, (images, y) in enumerate(batches):
                     if i == 0:
-                        header = {"descr": "|u1", "fortran_order": False, "shape": (n, *images.shape[1:])}
+                        header = {"descr": images.dtype.str, "fortran_order": False, "shape": (n, *images.shape[1:])}
                         np.lib.format.write_array_header_1_0(file, header)
                     file.write(images.tobytes())
                     labels.append(y)

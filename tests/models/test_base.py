@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import attach, batch, dense_gan
 
+from saddle.augment import NoAugment
 from saddle.errors import InputError
 from saddle.losses import Hinge, LeastSquares, NonSaturating, Wasserstein
 from saddle.models.base import GAN
@@ -15,6 +16,8 @@ from saddle.networks.discriminator import Discriminator
 from saddle.networks.heads import Linear, Projection
 from saddle.networks.norm import BatchNorm
 from saddle.penalties import R1, FeatureMatching, LeCam, Orthogonal, PathLength, WeightClip
+from saddle.randomness import layer_noise
+from saddle.turn import Turn
 
 PENALTIES = {
     "none": None,
@@ -38,7 +41,7 @@ def dcgan(penalties=None, *, classes=0, norm="none", loss=None, batch_size=6, **
         Discriminator(trunk, head),
         loss or NonSaturating(),
         penalties or {},
-        lambda images, draws: images,
+        NoAugment(),
         classes=classes,
         batch_size=batch_size,
         latent_dim=4,
@@ -340,8 +343,78 @@ def test_mixed_precision_trains_with_float32_logits():
         generator=lambda f, r=None: kinds.add(f.dtype) or bare.generator(f),
         boundary=bare.boundary,
         reads_real=False,
+        estimates=bare.estimates,
     )
     with model.forward_context():
         step(model)
     assert kinds == {torch.float32}
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
+
+
+def test_top_k_keeps_the_most_real_and_its_share_shrinks():
+    model = dense_gan(top_k=0.5, top_k_decay=0.9, loss=Wasserstein())
+    logits = torch.tensor([3.0, -1.0, 0.5, 2.0, 7.0, 0.0, 1.0, -4.0])
+    kept = []
+    for model.iteration in (0, 3, 100):
+        kept.append(model.most_real(logits).tolist())
+    assert [len(k) for k in kept] == [8, 6, 4]  # 0.9^3 = 0.729 of 8 is 5.8
+    assert kept[2] == [7.0, 3.0, 2.0, 1.0]
+    assert dense_gan().most_real(logits) is logits
+
+
+def test_top_k_gives_the_others_no_gradient():
+    model = attach(dense_gan(top_k=0.25, top_k_decay=0.1, loss=Wasserstein()))
+    model.iteration = 5
+    (reals,) = model.reals(*batch(model))
+    turn = Turn(model, "generator", 5, 0, *reals[0], frozenset())
+    turn.fake.retain_grad()
+    model.generator_objective(turn).backward()
+    touched = turn.fake.grad.flatten(1).abs().sum(1) > 0
+    assert touched.sum() == 2 and set(turn.fake_logits.topk(2).indices.tolist()) == set(
+        touched.nonzero()[:, 0].tolist()
+    )
+
+
+def test_top_k_is_refused_beside_a_loss_that_pairs_images():
+    class Paired(NonSaturating):
+        reads_real = True
+
+    with pytest.raises(InputError, match=r"model\.top_k=0\.5: Paired"):
+        dense_gan(top_k=0.5, loss=Paired())
+
+
+def test_what_d_estimates_is_tracked():
+    model = attach(dense_gan(loss=Wasserstein()))
+    model.training_step(batch(model), 0)
+    scalars = model.tracked()
+    assert scalars["train/estimate/wasserstein"] == pytest.approx(-scalars["train/d_loss"], rel=1e-12)
+
+
+def test_points_reach_the_networks_unscaled():
+    model = dense_gan()
+    points = 3 * torch.randn(8, 1, 4, 4)
+    ((seen, _),) = next(iter(model.reals(points, torch.zeros(8, dtype=torch.long))))
+    assert torch.equal(seen, points.double())
+
+
+class Noisy(torch.nn.Module):
+    """A generator whose layer adds noise."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.shape = inner, (1, 4, 4)
+
+    def forward(self, latents, labels):
+        return self.inner(latents, labels) + layer_noise(latents, *self.shape)
+
+
+def test_noise_inside_layers_is_a_function_of_iteration_and_sample():
+    model = dense_gan()
+    model.generator, model.ema.module = Noisy(model.generator), Noisy(model.ema.module)
+    whole, _ = model.sample(0, 300, seed=3)
+    again = torch.cat([model.sample(a, b, seed=3)[0] for a, b in ((0, 7), (7, 260), (260, 300))])
+    torch.testing.assert_close(whole, again, rtol=0, atol=1e-12)
+    (reals,) = model.reals(*batch(model))
+    first, second = (Turn(model, "discriminator", 0, 0, *reals[0], frozenset()) for _ in range(2))
+    assert torch.equal(first.fake, second.fake)
+    assert not torch.equal(first.fake, first.generate(first.latents, first.fake_labels, "other"))

@@ -85,3 +85,12 @@ def test_the_copy_is_frozen_and_the_source_is_untouched():
     assert not any(p.requires_grad for p in ema.parameters())
     assert all(p.requires_grad for p in source.parameters())
     assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
+
+
+def test_half_life_in_images_and_its_rampup():
+    ema = EMA(nn.Linear(1, 1), 0.0, half_life=1.0, images=100)
+    assert ema.decay_at(7) ** 10 == pytest.approx(0.5)  # ten steps of 100 images are one half-life of a thousand
+    ramped = EMA(nn.Linear(1, 1), 0.0, half_life=1.0, rampup=0.05, images=100)
+    assert ramped.decay_at(0) == 0.0
+    assert ramped.decay_at(40) == pytest.approx(0.5 ** (100 / (0.05 * 4000)))
+    assert ramped.decay_at(1000) == ema.decay_at(1000)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from saddle import latents
+from saddle.augment import Augment
 from saddle.distributed import Delayed, Share, all_reduce, average_gradients, rank, world_size
+from saddle.errors import InputError
+from saddle.images import from_data
 from saddle.losses import Loss
 from saddle.models.ema import EMA
 from saddle.models.guard import Guard
@@ -19,8 +22,12 @@ from saddle.networks.discriminator import Discriminator
 from saddle.networks.norm import power_iterate
 from saddle.optimizers import make_optimizer
 from saddle.penalties import Penalty
-from saddle.randomness import Draws, rows_integers
+from saddle.randomness import Draws, Numbers, SampleDraws, layer_noise_from, rows_integers
+from saddle.schedules import Schedules
 from saddle.turn import Player, Turn
+
+if TYPE_CHECKING:
+    from saddle.data.loader import BatchSizes
 
 Reals = list[tuple[Tensor, Tensor]]  # the micro-batches of one update: images in [-1, 1] and labels
 
@@ -36,7 +43,7 @@ class GAN(LightningModule):
         discriminator: trunk and head.
         loss: the adversarial objective.
         penalties: regularisers by name.
-        augment: what D sees of images: (images, Draws) to images.
+        augment: what D sees of images.
         classes: number of classes; 0 without labels.
         batch_size: real images of one D update over all processes.
         latent_dim: length of a latent vector.
@@ -47,6 +54,12 @@ class GAN(LightningModule):
         beta1, beta2, eps: constants of the optimiser.
         ema: decay of G's moving average, in [0, 1); 0 for none.
         ema_start: iterations before the average starts.
+        ema_kimg, ema_rampup: its half-life in thousands of images, which replaces `ema` where it is above 0, and the
+            share of the images shown that the half-life cannot exceed, 0 for no bound.
+        schedules: numbers that change during training, see `saddle.schedules.Schedules`.
+        top_k: share of G's images, those that D calls most real, that its loss keeps in the end (Sinha et al. 2020); 1
+            keeps all.
+        top_k_decay: factor of that share per iteration, from 1 down to `top_k`.
         flip: mirror real images at random.
         accumulate: micro-batches per update.
         precision: "32", "64", "bf16-mixed" or "16-mixed"; `sample` follows it too.
@@ -60,7 +73,7 @@ class GAN(LightningModule):
         discriminator: Discriminator,
         loss: Loss,
         penalties: Mapping[str, Penalty],
-        augment: Callable[[Tensor, Draws], Tensor],
+        augment: Augment,
         *,
         classes: int,
         batch_size: int,
@@ -75,6 +88,11 @@ class GAN(LightningModule):
         eps: float = 1e-8,
         ema: float = 0.999,
         ema_start: int = 0,
+        ema_kimg: float = 0.0,
+        ema_rampup: float = 0.0,
+        schedules: Mapping[str, Mapping[str, Any]] | None = None,
+        top_k: float = 1.0,
+        top_k_decay: float = 0.9999,
         flip: bool = False,
         accumulate: int = 1,
         precision: str = "32",
@@ -83,27 +101,36 @@ class GAN(LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False
+        self.batch_sizes: BatchSizes | None = None  # of the data, where they change during training
         self.generator, self.discriminator, self.loss = generator, discriminator, loss
         self.penalties: Mapping[str, Penalty] = nn.ModuleDict(penalties)  # type: ignore[assignment]
         self.augment = augment
-        self.ema = EMA(generator, ema, ema_start)
+        self.ema = EMA(generator, ema, ema_start, ema_kimg, ema_rampup, d_steps * batch_size)
         self.classes, self.batch_size, self.latent_dim, self.latent = classes, batch_size, latent_dim, latent
         self.d_steps, self.accumulate, self.flip, self.seed, self.precision = d_steps, accumulate, flip, seed, precision
+        self.top_k, self.top_k_decay = top_k, top_k_decay
+        if top_k < 1 and loss.reads_real:
+            raise InputError(
+                f"model.top_k={top_k}: {type(loss).__name__} compares all images with real ones; leave it 1"
+            )
         self.optimizer_options: dict[str, Any] = {"name": optimizer, "beta1": beta1, "beta2": beta2, "eps": eps}
         self.lr = {"discriminator": d_lr, "generator": g_lr}
         self.guard = Guard("scaler" if precision == "16-mixed" else nonfinite)
         self.iteration = 0  # finished iterations
         self.stop_vote = 0.0  # this process's wish to stop, which rides along with G's gradients
         self.scores: dict[str, float] = {}  # the latest of every recorded scalar
+        self.warnings: list[str] = []  # what a watching callback said of the run
         self._stop_votes = Delayed()
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self.schedules = Schedules(self, schedules or {})
 
     # ---- the two steps ------------------------------------------------------------------------------------------
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One iteration on this process's share of `d_steps` batches: images (uint8) and labels, update by update."""
         self.guard.check()
+        self.schedules.apply(self)
         for k, reals in enumerate(self.reals(*batch)):
             self.discriminator_step(self.iteration * self.d_steps + k, reals)
         self.generator_step(self.iteration, reals)
@@ -112,7 +139,13 @@ class GAN(LightningModule):
 
     def discriminator_step(self, step: int, reals: Reals) -> None:
         """D descends its loss on real images and on images that G makes for it without a graph."""
-        self.descend("discriminator", step, reals, self.discriminator_objective)
+
+        def watched(turn: Turn) -> Tensor:
+            self.watch(turn)
+            return self.discriminator_objective(turn)
+
+        self.descend("discriminator", step, reals, watched)
+        self.augment.after_step(self.batch_size)
 
     def generator_step(self, step: int, reals: Reals) -> None:
         """G descends its loss through a D whose parameters are frozen: no gradient is computed for them."""
@@ -121,12 +154,12 @@ class GAN(LightningModule):
 
     def discriminator_objective(self, turn: Turn) -> Tensor:
         """The adversarial loss of D."""
-        self.track_logits(turn.real_logits, turn.fake_logits)
         return self.loss.discriminator(turn.real_logits, turn.fake_logits)
 
     def generator_objective(self, turn: Turn) -> Tensor:
         """The adversarial loss of G."""
-        return self.loss.generator(turn.fake_logits, turn.real_logits if self.loss.reads_real else None)
+        real = turn.real_logits if self.loss.reads_real else None
+        return self.loss.generator(self.most_real(turn.fake_logits), real)
 
     def descend(self, player: Player, step: int, reals: Reals, objective: Callable[[Turn], Tensor]) -> None:
         """One optimiser step of a player: its objective, its penalties that are due and its head's term.
@@ -138,7 +171,7 @@ class GAN(LightningModule):
             objective: the adversarial loss of one micro-batch.
         """
         network, optimizer = self.player(player)
-        penalties = {name: p for name, p in self.penalties.items() if p.player == player}
+        penalties = {name: p for name, p in self.penalties.items() if p.acts_on(player)}
         due = {name: p for name, p in penalties.items() if p.due(step)}
         needs = frozenset[str]().union(*(p.needs for p in due.values()))
         optimizer.zero_grad()
@@ -148,12 +181,16 @@ class GAN(LightningModule):
             loss = objective(turn)
             self.track(f"{player[0]}_loss", loss)
             for name, penalty in due.items():
-                loss = self.add(loss, f"penalty/{name}", penalty(turn), penalty.every)
-            loss = self.add(loss, f"{player[0]}_head", self.discriminator.head.loss(turn))
+                label = name if penalty.player != "both" else f"{name}_{player}"
+                loss = self.add(loss, f"penalty/{label}", penalty(turn), penalty.every)
+            loss = self.add(loss, f"{player[0]}_head", turn.discriminator.head.loss(turn))
             self.manual_backward(loss / self.accumulate)
         parameters = {f"{player}.{name}": p for name, p in network.named_parameters() if p.requires_grad}
         self._stop_votes.put(average_gradients(parameters.values(), self.stop_vote))
-        if self.guard.admits(optimizer.optimizer, parameters, self.iteration):
+        admitted = self.guard.admits(optimizer.optimizer, parameters, self.iteration)
+        if self.guard.norm is not None:
+            self.track(f"{player[0]}_grad_norm", self.guard.norm)
+        if admitted:
             optimizer.step()
             for penalty in penalties.values():
                 penalty.after_step(self)
@@ -167,6 +204,13 @@ class GAN(LightningModule):
         if player == "discriminator":
             return self.discriminator, d_optimizer
         return self.generator, g_optimizer
+
+    def most_real(self, logits: Tensor) -> Tensor:
+        """The largest of G's logits [B]: the share that `top_k` keeps at this iteration."""
+        if self.top_k == 1:
+            return logits
+        share = max(self.top_k, self.top_k_decay**self.iteration)
+        return logits.topk(max(1, round(share * len(logits)))).values
 
     def add(self, loss: Tensor, name: str, term: Tensor | None, factor: float = 1.0) -> Tensor:
         """`loss` plus `factor` times a term, which is logged without the factor."""
@@ -188,7 +232,7 @@ class GAN(LightningModule):
         )
         micro_batches = []
         for i, (x, y) in enumerate(pieces):
-            x = x.to(self.dtype).div_(127.5).sub_(1)
+            x = from_data(x, self.dtype)
             if self.flip:
                 update, micro = divmod(i, self.accumulate)
                 draws = Draws(self.seed, self.iteration, f"flip/{update}", self.share.rows(micro), x.device)
@@ -200,6 +244,14 @@ class GAN(LightningModule):
     def draw_latents(self, draws: Draws) -> Tensor:
         """Latents of one micro-batch, [b, latent_dim]."""
         return latents.draw(self.latent, draws, self.latent_dim)
+
+    def make_images(self, turn: Turn, latents: Tensor, labels: Tensor, purpose: str) -> Tensor:
+        """G's images [b, C, H, W] of latents and labels in training; `purpose` names the random streams."""
+        return self.generator(latents, labels, **self.generator_options(turn, purpose))
+
+    def generator_options(self, turn: Turn, purpose: str) -> dict[str, Any]:
+        """What G is given in training beside latents and labels."""
+        return {}
 
     def draw_labels(self, draws: Draws) -> Tensor:
         """Labels of the generated images of one micro-batch, int64 [b]: uniform; zeros without classes."""
@@ -215,6 +267,23 @@ class GAN(LightningModule):
             make_optimizer(parameters=network.parameters(), lr=self.lr[player], **self.optimizer_options)
             for player, network in (("discriminator", self.discriminator), ("generator", self.generator))
         ]
+
+    def renew_optimizers(self) -> None:
+        """Give the optimisers the learning rates and constants that are set now."""
+        for player in ("discriminator", "generator"):
+            for group in self.player(player)[1].optimizer.param_groups:
+                group["lr"] = self.lr[player]
+                if "betas" in group:
+                    group["betas"] = (group["betas"][0], self.optimizer_options["beta2"])
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of real images that the finished iterations have shown to D."""
+        return self.images_at(self.iteration) / 1000
+
+    def images_at(self, iteration: int) -> int:
+        """Real images that the iterations before this one have shown to D, over all processes."""
+        return iteration * self.d_steps * self.batch_size
 
     @property
     def conditional(self) -> bool:
@@ -234,9 +303,14 @@ class GAN(LightningModule):
         self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
         self._counts[name] = self._counts.get(name, 0) + 1
 
-    def track_logits(self, real: Tensor, fake: Tensor) -> None:
-        """Track the mean logits and D's accuracy."""
-        real, fake = real.detach(), fake.detach()
+    def watch(self, turn: Turn) -> None:
+        """Track D's mean logits, its accuracy and what it estimates, and show its logits to the augmentation."""
+        self.augment.observe(turn.real_logits)
+        for name, value in self.augment.scalars().items():
+            self.track(f"augment/{name}", value)
+        real, fake = turn.real_logits.detach(), turn.fake_logits.detach()
+        for name, estimate in self.loss.estimates(real, fake).items():
+            self.track(f"estimate/{name}", estimate)
         boundary = self.loss.boundary(real, fake)
         self.track("real_logits", real.mean())
         self.track("fake_logits", fake.mean())
@@ -275,6 +349,10 @@ class GAN(LightningModule):
             return nullcontext()
         return torch.autocast(self.device.type, kinds[self.precision], cache_enabled=False)
 
+    def sample_latents(self, seed: int, start: int, stop: int, truncation: float | None = None) -> Tensor:
+        """The latents of the samples number `start` to `stop` of a seed: float32 [stop - start, latent_dim]."""
+        return latents.sample(self.latent, seed, start, stop, self.latent_dim, truncation)
+
     @torch.no_grad()
     def sample(
         self,
@@ -293,23 +371,34 @@ class GAN(LightningModule):
             seed: of latents and labels.
             labels: one class, labels int64 [stop - start], or None for random ones.
             ema: use the moving average of G.
-            truncation: threshold of truncated normal latents, None for none.
+            truncation: threshold of truncated normal latents, or what a model makes of it; None for none.
 
         Returns:
             images [stop - start, C, H, W], float32 or float64 in [-1, 1], and labels int64 [stop - start].
         """
-        z = latents.sample(self.latent, seed, start, stop, self.latent_dim, truncation)
-        z = z.to(self.device).type(self.dtype)
+        z = self.sample_latents(seed, start, stop, truncation).to(self.device).type(self.dtype)
         if labels is None:
             labels = rows_integers(seed, "labels", start, stop, max(self.classes, 1))
         y = torch.full((stop - start,), labels) if isinstance(labels, int) else labels
+        with self.drawing(SampleDraws(seed, "noise", start, stop), ema) as network:
+            images = self.sample_images(network, z, y.to(self.device), truncation)
+        return images.to(self.dtype), y
+
+    def sample_images(self, network: nn.Module, latents: Tensor, labels: Tensor, truncation: float | None) -> Tensor:
+        """A generator's images of sampled latents, to which `sample_latents` has applied the truncation."""
+        return network(latents, labels)
+
+    @contextmanager
+    def drawing(self, noise: Numbers, ema: bool = True) -> Iterator[nn.Module]:
+        """G, or its moving average, in evaluation mode and the run's precision; its layers draw from `noise`."""
         network = self.ema.module if ema else self.generator
         training = network.training
         network.eval()
-        with self.forward_context():
-            images = network(z, y.to(self.device))
-        network.train(training)
-        return images.to(self.dtype), y
+        try:
+            with torch.no_grad(), self.forward_context(), layer_noise_from(noise):
+                yield network
+        finally:
+            network.train(training)
 
 
 @contextmanager

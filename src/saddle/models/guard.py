@@ -25,6 +25,7 @@ class Guard:
     def __init__(self, mode: str = "stop"):
         self.mode = mode
         self.skipped = 0
+        self.norm: Tensor | None = None  # of the last player's whole gradient; not known under a gradient scaler
         self._pending: tuple[Delayed, int, list[str]] | None = None
 
     def admits(self, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], iteration: int) -> bool:
@@ -42,6 +43,7 @@ class Guard:
             return True
         named = {name: p.grad for name, p in parameters.items() if p.grad is not None}
         norms = torch.stack(torch._foreach_norm(list(named.values()))) if named else torch.zeros(1)
+        self.norm = torch.linalg.vector_norm(norms)
         bad = ~torch.isfinite(norms)
         if norms.is_cuda and optimizer.defaults.get("fused"):
             self.check()

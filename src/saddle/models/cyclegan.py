@@ -1,0 +1,330 @@
+"""CycleGAN (Zhu, Park, Isola and Efros 2017): translation between two domains of images that were never paired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saddle.augment import NoAugment
+from saddle.distributed import all_gather, rank
+from saddle.errors import InputError
+from saddle.images import from_data
+from saddle.models.base import GAN, Reals
+from saddle.networks.cyclegan import DIRECTIONS, Direction, Generator, Patches, stack, unstack
+from saddle.randomness import Draws, Rows
+from saddle.turn import Player, Turn
+
+if TYPE_CHECKING:
+    from saddle.data.unpaired import Unpaired
+
+
+class Pool(nn.Module):
+    """A history of generated images, some of which D sees instead of new ones (Shrivastava et al. 2017).
+
+    Until the pool is full, every new image is kept and shown. After that a new image is shown as it is, or, with
+    probability `replace`, exchanged for a random one of the pool, which is shown in its place.
+
+    Args:
+        size: images in the pool; 0 for none.
+        replace: probability of an exchange.
+        shape: (C, H, W) of an image.
+    """
+
+    images: Tensor
+
+    def __init__(self, size: int, replace: float, shape: tuple[int, int, int]):
+        super().__init__()
+        self.size, self.replace = size, replace
+        self.register_buffer("images", torch.zeros(size, *shape))
+
+    @torch.no_grad()
+    def exchange(self, images: Tensor, first: int, chances: Tensor, slots: Tensor) -> Tensor:
+        """What D sees instead of new images [n, C, H, W], which come one after the other: same shape.
+
+        Args:
+            images: the new ones; of all processes, so that every process holds the same pool.
+            first: how many images the pool was shown before.
+            chances: uniform numbers in [0, 1), [n] on the CPU.
+            slots: places in the pool, int64 [n] on the CPU.
+        """
+        shown = images.clone()
+        if not self.size:
+            return shown
+        decisions = zip(chances.tolist(), slots.tolist(), strict=True)
+        for i, (chance, slot) in enumerate(decisions):
+            if first + i < self.size:
+                self.images[first + i] = images[i]
+            elif chance < self.replace:
+                shown[i] = self.images[slot]
+                self.images[slot] = images[i]
+        return shown
+
+
+class CycleGAN(GAN):
+    """Two generators that undo each other, and a discriminator for each domain.
+
+    With x of domain A, y of domain B, G from A to B and F from B to A, the generators descend (section 3 of the paper)
+
+        adversarial * (L_B(G(x)) + L_A(F(y))) + cycle * (E|F(G(x)) - x| + E|G(F(y)) - y|)
+            + cycle * identity * (E|G(y) - y| + E|F(x) - x|),
+
+    where L is the generator's function of `loss`, over all patches; |.| is the mean absolute difference of pixels. The
+    discriminators descend the sum of the discriminator's function of `loss` in both domains, on images that the
+    generators have just made or that a history of them (`Pool`) holds. An iteration is a step of both generators, then
+    one of both discriminators, as in the authors' code.
+
+    A batch holds the images of A on top of those of B, [b, C, 2H, W], and so do all images of a turn; generator and
+    discriminator are `saddle.networks.cyclegan.Generator` and its `Trunk`, which hold both networks of a kind.
+
+    What is sampled are the translations of the test images of A to domain B, in the order of the data.
+
+    Args:
+        *args: of `GAN`.
+        channels: of the images of each domain.
+        resolution: of the images that the networks see; larger ones are cropped at random.
+        cycle: weight of the cycle consistency.
+        identity: weight of the identity mapping, as a share of `cycle`; 0 for none.
+        adversarial: factor of the generators' adversarial loss.
+        pool: generated images that the history of each domain holds; 0 for none.
+        replace: probability that an image is exchanged for one of the history.
+        inputs: the configuration of the data, from which `sample` takes images where there is no trainer.
+        **options: of `GAN`.
+
+    Raises:
+        InputError: for networks, penalties, augmentations or options that do not fit two domains.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        channels: int,
+        resolution: int,
+        cycle: float = 10.0,
+        identity: float = 0.5,
+        adversarial: float = 2.0,
+        pool: int = 50,
+        replace: float = 0.5,
+        inputs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ):
+        super().__init__(*args, **options)
+        self._refuse_misfits()
+        self.resolution, self.inputs = resolution, inputs
+        self.cycle, self.identity, self.adversarial = cycle, identity, adversarial
+        shape = (channels, resolution, resolution)
+        self.pools = nn.ModuleDict({domain: Pool(pool, replace, shape) for domain in "ab"})
+        self._fakes: list[Tensor] = []  # of this iteration, by micro-batch
+        self._data: Unpaired | None = None
+
+    def _refuse_misfits(self) -> None:
+        if not isinstance(self.generator, Generator) or not isinstance(self.discriminator.head, Patches):
+            raise InputError(
+                "model=cyclegan has networks of its own: leave model/generator, model/trunk and model/head"
+            )
+        if self.discriminator.packing > 1 or self.discriminator.minibatch is not None:
+            raise InputError("model=cyclegan judges patches of single images: leave model.packing 1, model.minibatch 0")
+        if self.d_steps != 1 or self.top_k != 1:
+            raise InputError("model=cyclegan: leave model.d_steps and model.top_k 1")
+        if self.penalties or not isinstance(self.augment, NoAugment):
+            raise InputError("model=cyclegan holds two images in each: choose penalty=none augment=none")
+
+    # ---- the steps --------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One iteration on this process's share of a batch: stacks (uint8) of unpaired images, and labels."""
+        self.guard.check()
+        self.schedules.apply(self)
+        (reals,) = self.reals(*batch)
+        self.generator_step(self.iteration, reals)
+        self.discriminator_step(self.iteration, reals)
+        self.ema.update(self.generator, self.iteration)
+        self.iteration += 1
+
+    def generator_step(self, step: int, reals: Reals) -> None:
+        """Both generators step; their images are kept for the discriminators."""
+        self._fakes = []
+        super().generator_step(step, reals)
+
+    def descend(self, player: Player, step: int, reals: Reals, objective: Callable[[Turn], Tensor]) -> None:
+        """As for any GAN, but G reads images instead of latents, and D sees what the history gives it."""
+
+        def prepared(turn: Turn) -> Tensor:
+            turn.latents, turn.fake_labels = turn.real, turn.real_labels
+            if player == "discriminator":
+                turn.fake = self.remember(self._fakes[turn.micro], turn.micro)
+            return objective(turn)
+
+        super().descend(player, step, reals, prepared)
+
+    def generator_objective(self, turn: Turn) -> Tensor:
+        """Adversarial loss, cycle consistency and identity mapping of both directions."""
+        self._fakes.append(turn.fake.detach())
+        reals = self.by_domain(turn.real_logits) if self.loss.reads_real else (None, None)
+        fakes = self.by_domain(turn.fake_logits)
+        terms = [self.loss.generator(fake, real) for fake, real in zip(fakes, reals, strict=True)]
+        loss = self.add(turn.real.new_zeros(()), "adversarial", terms[0] + terms[1], self.adversarial)
+        restored = turn.generate(turn.fake, turn.fake_labels, "cycle")
+        loss = self.add(loss, "cycle", both(restored, turn.real), self.cycle)
+        if not self.identity:
+            return loss
+        x, y = unstack(turn.real)
+        same = turn.generate(stack(y, x), turn.fake_labels, "identity")
+        return self.add(loss, "identity", both(same, turn.real), self.cycle * self.identity)
+
+    def discriminator_objective(self, turn: Turn) -> Tensor:
+        """The sum of the adversarial losses of both discriminators."""
+        pairs = zip(self.by_domain(turn.real_logits), self.by_domain(turn.fake_logits), strict=True)
+        a, b = (self.loss.discriminator(real, fake) for real, fake in pairs)
+        return a + b
+
+    def by_domain(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of both domains, [n * 2P], as those of domain A and of domain B, [n * P] each."""
+        head = self.discriminator.head
+        assert isinstance(head, Patches)
+        a, b = logits.view(-1, 2, head.patches // 2).unbind(1)
+        return a.flatten(), b.flatten()
+
+    def remember(self, fakes: Tensor, micro: int) -> Tensor:
+        """What D sees instead of G's new stacks [b, C, 2H, W] of a micro-batch, by the history of each domain.
+
+        The history is that of all processes, in the order of the global batch; which images are exchanged is a
+        function of the iteration and the row.
+        """
+        total = self.batch_size // self.accumulate
+        first, shown = micro * total, []
+        for name, images in zip(self.pools, unstack(fakes), strict=True):
+            draws = Draws(self.seed, self.iteration, f"pool/{name}", Rows(first, first + total, self.batch_size))
+            pool = self.pools[name]
+            assert isinstance(pool, Pool)
+            chances, slots = draws.uniform(), draws.integers(max(pool.size, 1))
+            seen = self.iteration * self.batch_size + first
+            everyones = pool.exchange(all_gather(images.detach()), seen, chances, slots)
+            shown.append(everyones[rank() * len(images) : (rank() + 1) * len(images)])
+        return stack(*shown)
+
+    def reals(self, images: Tensor, labels: Tensor) -> Iterator[Reals]:
+        """The stacks of each update, in [-1, 1], cropped at random where they are larger than the networks' images."""
+        for update in super().reals(images, labels):
+            yield [(self.crop(x, micro), y) for micro, (x, y) in enumerate(update)]
+
+    def crop(self, images: Tensor, micro: int) -> Tensor:
+        """A random square of each image of the stacks [b, C, 2L, L]: [b, C, 2H, H]."""
+        spare = images.shape[-1] - self.resolution
+        if spare <= 0:
+            return images
+        draws = Draws(self.seed, self.iteration, "crop", self.share.rows(micro))
+        corners = draws.integers(spare + 1, 2, 2).tolist()
+        window = range(self.resolution)
+        cut = []
+        for image, places in zip(images, corners, strict=True):
+            halves = zip(unstack(image), places, strict=True)
+            parts = [half[:, y : y + len(window), x : x + len(window)] for half, (y, x) in halves]
+            cut.append(stack(*parts))
+        return torch.stack(cut).contiguous(memory_format=torch.channels_last)
+
+    # ---- translations -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def translate(self, images: Tensor, direction: Direction, ema: bool = True) -> Tensor:
+        """Translations of images [n, C, H, W] in [-1, 1], same shape and range, in evaluation mode.
+
+        Args:
+            images: of domain A or of domain B.
+            direction: "a_to_b" or "b_to_a".
+            ema: use the moving average of the generators.
+        """
+        network = self.ema.module if ema else self.generator
+        training = network.training
+        network.eval()
+        with self.forward_context():
+            translated = getattr(network, direction)(images.to(self.device).type(self.dtype))
+        network.train(training)
+        return translated.to(self.dtype)
+
+    def sample(
+        self,
+        start: int,
+        stop: int,
+        *,
+        seed: int = 0,
+        labels: int | Tensor | None = None,
+        ema: bool = True,
+        truncation: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The translations to domain B of the images number `start` to `stop` of domain A.
+
+        The images are those of the test part, or of the training part where there is no other; after the last comes
+        the first again.
+
+        Args:
+            start, stop: which images.
+            seed: not read: a translation has no random numbers.
+            labels: None; no class can be asked for.
+            ema: use the moving average of the generators.
+            truncation: None; there are no latents.
+
+        Returns:
+            images [stop - start, C, H, W] in [-1, 1], and the labels of the images that were translated.
+
+        Raises:
+            InputError: for labels or a truncation, and where the data are not known.
+        """
+        return self.sample_direction("a_to_b", start, stop, labels=labels, ema=ema, truncation=truncation)
+
+    def sample_direction(
+        self,
+        direction: Direction,
+        start: int,
+        stop: int,
+        *,
+        labels: int | Tensor | None = None,
+        ema: bool = True,
+        truncation: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As `sample`, in either direction."""
+        if truncation is not None or labels is not None:
+            asked = "truncation" if truncation is not None else "class"
+            raise InputError(f"{asked}: model=cyclegan translates images; it has neither latents nor classes")
+        pictures = self.data.pictures(DIRECTIONS.index(direction))
+        images, y = pictures.__getitems__([i % len(pictures) for i in range(start, stop)])
+        return self.translate(from_data(images.to(self.device), self.dtype), direction, ema), y
+
+    @property
+    def data(self) -> Unpaired:
+        """The images of both domains: the trainer's, or those of the configuration.
+
+        Raises:
+            InputError: for data that are not of two domains.
+        """
+        if self._data is None:
+            self._data = self._find_data()
+        return self._data
+
+    def _find_data(self) -> Unpaired:
+        from saddle.data.unpaired import Unpaired
+        from saddle.run.instantiate import instantiate  # here, because `saddle.run` builds models
+
+        data = getattr(self._trainer, "datamodule", None)
+        if data is None and self.inputs is not None:
+            data = instantiate(self.inputs)
+        if not isinstance(data, Unpaired):
+            raise InputError(
+                "model=cyclegan translates between two domains: choose data=unpaired_digits, or data=unpaired_folder "
+                "data.path=FOLDER with trainA, trainB, testA and testB"
+            )
+        data.prepare_data()
+        data.setup()
+        return data
+
+    def setup(self, stage: str) -> None:
+        """Refuse data of one domain before anything else meets them."""
+        _ = self.data
+
+
+def both(found: Tensor, wanted: Tensor) -> Tensor:
+    """The mean absolute difference of pixels in domain A plus that in domain B, of two stacks."""
+    return 2 * F.l1_loss(found, wanted)

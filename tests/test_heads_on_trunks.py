@@ -1,0 +1,65 @@
+"""Any head on any trunk: two iterations of training at tiny size."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tiny import CONF, train
+
+HEADS = ["none", "projection", "concat", "auxiliary", "contrastive", "d2d_ce", "reconstruction", "began"]
+TRUNKS = [
+    name for name in ("dcgan", "biggan", "mlp", "resnet", "began") if (CONF / f"model/trunk/{name}.yaml").exists()
+]
+TERMS = {"auxiliary", "contrastive", "d2d_ce"}  # heads with a term of their own
+TINY = ["data.batch_size=4", "data.classes=3", "model.width=4", "model.latent_dim=8", "precision=32"]
+
+
+def overrides(trunk: str, *more: str) -> list[str]:
+    """A DCGAN with another trunk, at the smallest resolution that this one supports, 8 at least."""
+    supported = OmegaConf.load(CONF / f"model/trunk/{trunk}.yaml").get("resolutions") or [8]
+    resolution = min(r for r in supported if r >= 8)
+    return [*TINY, "model=dcgan", f"data.resolution={resolution}", f"model/trunk={trunk}", *more]
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("head", HEADS)
+def test_any_head_trains_on_any_trunk(head: str, trunk: str) -> None:
+    chosen = overrides(trunk, f"model/head={head}")
+    model, scalars = train(2, *chosen)
+    assert model.iteration == 2
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert ("train/d_head" in scalars) is ("train/g_head" in scalars) is (head in TERMS)
+    stepped = model.optimizers()[0].optimizer.state  # every parameter that had a gradient
+    missing = [name for name, p in model.discriminator.head.named_parameters() if p not in stepped]
+    assert not missing
+
+
+@pytest.mark.parametrize("variant", ["tac", "adc"])
+def test_the_other_classifiers_train(variant: str) -> None:
+    model, scalars = train(2, *overrides("dcgan", "model/head=auxiliary", f"model.head.variant={variant}"))
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert {"train/d_head", "train/g_head"} <= set(scalars)
+
+
+def test_the_frozen_head_is_trained_in_no_turn_of_the_generator() -> None:
+    """The head's parameters move in D's step only, G's gradient comes through them all the same."""
+    from saddle.models.base import GAN
+
+    seen = []
+    step = GAN.generator_step
+
+    def listening(model: GAN, number: int, reals: object) -> None:
+        before = {name: p.detach().clone() for name, p in model.discriminator.named_parameters()}
+        step(model, number, reals)
+        seen.append(all(torch.equal(p, before[name]) for name, p in model.discriminator.named_parameters()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GAN, "generator_step", listening)
+        for head in sorted(TERMS):
+            train(2, *overrides("dcgan", f"model/head={head}", f"model.head.d_weight={1.0}"))
+    assert seen == [True] * 6
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "d2d_ce"])  # that one inherits contrastive's
+def test_a_head_follows_the_norm_of_the_discriminator(head: str) -> None:
+    node = OmegaConf.to_container(OmegaConf.load(CONF / f"model/head/{head}.yaml"))
+    assert node["norm"] == node.get("decoder", node)["norm"] == "${model.d_norm}"
