@@ -108,12 +108,13 @@ def test_no_classes_leave_the_labels_away(grey, tmp_path):
     "content",
     [
         b"not gzip",
-        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2])),  # one dimension instead of three
-        gzip.compress(bytes([0, 0, 13, 3]) + bytes(12)),  # floats
-        gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3])),  # one byte short
-        gzip.compress(bytes(5000))[:-9],  # cut off
+        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2]), mtime=0),  # one dimension instead of three
+        gzip.compress(bytes([0, 0, 13, 3]) + bytes(12), mtime=0),  # floats
+        gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3]), mtime=0),  # one byte short
+        gzip.compress(bytes(5000), mtime=0)[:-9],  # cut off
         b"",
     ],
+    ids=["not gzip", "one dimension", "floats", "one byte short", "cut off", "empty"],
 )
 def test_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "train-images-idx3-ubyte.gz"

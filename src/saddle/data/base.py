@@ -43,6 +43,7 @@ class DataModule(LightningDataModule):
         workers: processes that decode a set that is not held in memory.
         memory_gb: a part of up to this many gigabytes, resized, is held in memory.
         classifier: name of the repository's own classifier of these images, or None.
+        bounded: whether the items are pixels, which networks see in [-1, 1]; else they are floats of any size.
 
     Raises:
         InputError: in `prepare_data` and `setup`, if files are missing, damaged or do not fit the arguments.
@@ -63,11 +64,12 @@ class DataModule(LightningDataModule):
         workers: int = 0,
         memory_gb: float = 3.0,
         classifier: str | None = None,
+        bounded: bool = True,
     ):
         super().__init__()
         self.resolution, self.channels, self.classes = resolution, channels, classes
         self.batch_size, self.flip, self.workers, self.memory_gb = batch_size, flip, workers, memory_gb
-        self.path, self.classifier = Path(path).expanduser(), classifier
+        self.path, self.classifier, self.bounded = Path(path).expanduser(), classifier, bounded
 
     def look(self) -> None:
         """Finds the files, or downloads and unpacks them. One process of each machine does this.
@@ -96,7 +98,10 @@ class DataModule(LightningDataModule):
         """The endless loader, starting at the iteration that the model has reached."""
         assert self.trainer is not None
         model: Any = self.trainer.lightning_module
-        iterations = Iterations(len(self.train_set), model.seed, model.share, model.d_steps, start=model.iteration)
+        sizes = getattr(model, "batch_sizes", None)
+        iterations = Iterations(
+            len(self.train_set), model.seed, model.share, model.d_steps, start=model.iteration, sizes=sizes
+        )
         return Loader(self.train_set, iterations, self.workers)
 
     def _load(self, part: Part) -> ImageSet:
@@ -115,6 +120,12 @@ class DataModule(LightningDataModule):
             raise InputError(
                 f"data.channels={self.channels}, but the images of {where} have {images.channels}: "
                 f"set data.channels={images.channels}"
+            )
+        if (images.dtype == torch.uint8) != self.bounded:
+            kind = "points of any size" if self.bounded else "pixels"
+            raise InputError(
+                f"data.bounded={str(self.bounded).lower()}, but {where} holds {kind}: "
+                f"set data.bounded={str(not self.bounded).lower()}"
             )
         found = 0 if part.labels is None else int(part.labels.max()) + 1
         if part.labels is None or self.classes == 0:

@@ -28,8 +28,10 @@ class Images(ABC):
         where: what an error message calls the files.
         channels: of the images as they are read.
         resolution: pixels of a side of the images as they are read.
+        dtype: of the images as they are read: uint8 pixels, or floats that nothing may quantise.
     """
 
+    dtype: torch.dtype = torch.uint8
     where: str
     channels: int
     resolution: int
@@ -39,7 +41,7 @@ class Images(ABC):
 
     @abstractmethod
     def read(self, indices: Sequence[int]) -> Tensor:
-        """The images at `indices`: uint8 [n, channels, resolution, resolution], 0..255."""
+        """The images at `indices`: [n, channels, resolution, resolution] of `dtype`; uint8 from 0 to 255."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -48,12 +50,12 @@ class Images(ABC):
     @property
     def bytes(self) -> int:
         """Size of all images, as `read` returns them."""
-        return len(self) * self.channels * self.resolution**2
+        return len(self) * self.channels * self.resolution**2 * self.dtype.itemsize
 
     def read_all(self) -> Tensor:
         """All images, read by as many threads as there are cores."""
         starts = range(0, len(self), _CHUNK)
-        everything = torch.empty((len(self), self.channels, self.resolution, self.resolution), dtype=torch.uint8)
+        everything = torch.empty((len(self), self.channels, self.resolution, self.resolution), dtype=self.dtype)
         with ThreadPool(min(len(os.sched_getaffinity(0)), len(starts))) as pool:  # leaving it ends what still runs
             for start, images in zip(starts, pool.imap(self._read_chunk, starts), strict=True):
                 everything[start : start + len(images)] = images

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,18 @@ from saddle.errors import InputError
 from saddle.randomness import generator
 
 Batch = tuple[Tensor, Tensor]
+
+
+class BatchSizes(Protocol):
+    """Batch sizes that change during training, as functions of the iteration alone."""
+
+    def batch_size_at(self, iteration: int) -> int:
+        """Real images of each D update of an iteration, over all processes."""
+        ...
+
+    def images_at(self, iteration: int) -> int:
+        """Real images that the iterations before this one have shown, over all processes."""
+        ...
 
 
 class Iterations(Sampler[list[int]]):
@@ -32,13 +45,15 @@ class Iterations(Sampler[list[int]]):
         share: this process's part of a global batch.
         d_steps: global batches of one iteration.
         start: number of iterations done.
+        sizes: of the batches; None: always that of `share`.
     """
 
-    def __init__(self, images: int, seed: int, share: Share, d_steps: int = 1, start: int = 0):
-        self.images, self.seed, self.start = images, seed, start
-        self.shown = d_steps * share.batch_size
-        steps = np.arange(d_steps)[:, None] * share.batch_size
-        self.offsets = (steps + np.array(share.indices())).ravel()
+    def __init__(
+        self, images: int, seed: int, share: Share, d_steps: int = 1, start: int = 0, sizes: BatchSizes | None = None
+    ):
+        self.images, self.seed, self.start, self.sizes = images, seed, start, sizes
+        self.share, self.d_steps = share, d_steps
+        self.offsets = self._offsets()
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -48,7 +63,7 @@ class Iterations(Sampler[list[int]]):
             iteration += 1
 
     def _indices(self, iteration: int) -> np.ndarray:
-        positions = self.offsets + iteration * self.shown
+        positions = self._positions(iteration)
         first, last = int(positions[0]) // self.images, int(positions[-1]) // self.images
         if first == last:
             return self._order(first)[positions - first * self.images]
@@ -56,6 +71,21 @@ class Iterations(Sampler[list[int]]):
         bounds = np.arange(first + 1, last + 1) * self.images
         parts = np.split(positions, np.searchsorted(positions, bounds))
         return np.concatenate([self._order(first + i)[part % self.images] for i, part in enumerate(parts)])
+
+    def _positions(self, iteration: int) -> np.ndarray:
+        """Where in the stream the images are that this process takes in an iteration, ascending."""
+        if self.sizes is None:
+            return self.offsets + iteration * self.d_steps * self.share.batch_size
+        size = self.sizes.batch_size_at(iteration)
+        if size != self.share.batch_size:
+            self.share = replace(self.share, batch_size=size)
+            self.offsets = self._offsets()
+        return self.offsets + self.sizes.images_at(iteration)
+
+    def _offsets(self) -> np.ndarray:
+        """The places of this process's images among all that one iteration shows."""
+        steps = np.arange(self.d_steps)[:, None] * self.share.batch_size
+        return (steps + np.array(self.share.indices())).ravel()
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
@@ -66,7 +96,7 @@ class Iterations(Sampler[list[int]]):
 
 
 class Loader:
-    """Yields (images uint8 [n, C, H, W], labels int64 [n]) of one iteration after the other, without end.
+    """Yields (images [n, C, H, W] of the set's dtype, labels int64 [n]) of one iteration after the other, without end.
 
     A set in memory is indexed directly; others are decoded by worker processes, in the same order. The batches are in
     pinned memory where there is a GPU.

@@ -19,9 +19,11 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
 
     Attributes:
         in_memory: whether indexing it costs next to nothing.
+        dtype: of the images: uint8 pixels, or floats that nothing may quantise.
     """
 
     in_memory: bool
+    dtype: torch.dtype
 
     def __init__(self, labels: Tensor):
         self._labels = labels
@@ -36,7 +38,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
 
     @abstractmethod
     def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        """(uint8 [n, C, H, W] in 0..255, int64 [n]) of the images at `indices`."""
+        """([n, C, H, W] of `dtype`, int64 [n]) of the images at `indices`; uint8 from 0 to 255."""
 
     def labels(self) -> Tensor:
         """All labels, int64 [N]."""
@@ -61,7 +63,7 @@ class MemorySet(ImageSet):
     """Images in one tensor.
 
     Args:
-        images: uint8 [N, C, H, W].
+        images: [N, C, H, W], uint8 pixels or floats.
         labels: int64 [N].
     """
 
@@ -69,7 +71,7 @@ class MemorySet(ImageSet):
 
     def __init__(self, images: Tensor, labels: Tensor):
         super().__init__(labels)
-        self.images = images
+        self.images, self.dtype = images, images.dtype
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         chosen = np.asarray(indices)
@@ -94,7 +96,7 @@ class StreamedSet(ImageSet):
 
     def __init__(self, images: Images, labels: Tensor):
         super().__init__(labels)
-        self.images = images
+        self.images, self.dtype = images, images.dtype
 
     def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         chosen = np.asarray(indices)

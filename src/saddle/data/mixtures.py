@@ -1,0 +1,93 @@
+"""Two-dimensional mixtures of Gaussians, whose modes can be counted and looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saddle.data.base import DataModule, Part
+from saddle.data.images import Images
+from saddle.errors import InputError
+from saddle.randomness import generator
+
+
+def ring(modes: int, radius: float) -> Tensor:
+    """Centres at the angles 2 pi k / modes of a circle: float32 [modes, 2].
+
+    Raises:
+        InputError: for fewer than one mode.
+    """
+    if modes < 1:
+        raise InputError(f"data.centres.modes={modes}: a ring has at least 1")
+    angles = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
+    return (radius * torch.stack([angles.cos(), angles.sin()], 1)).float()
+
+
+def grid(modes: int, spacing: float) -> Tensor:
+    """Centres of a square grid around 0, `spacing` apart, row by row: float32 [modes, 2].
+
+    Raises:
+        InputError: unless `modes` is a square number.
+    """
+    side = math.isqrt(max(modes, 0))
+    if side < 1 or side**2 != modes:
+        raise InputError(f"data.centres.modes={modes}: a square grid has 1, 4, 9, 16, 25, ... centres")
+    axis = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2) * spacing
+    return torch.cartesian_prod(axis, axis).view(modes, 2).float()
+
+
+class Points(Images):
+    """Points of the plane as images of two channels and one pixel, float32.
+
+    Args:
+        points: [N, 2].
+        where: what an error message calls them.
+    """
+
+    dtype, channels, resolution = torch.float32, 2, 1
+
+    def __init__(self, points: Tensor, where: str):
+        self.points, self.where = points.float(), where
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """The points at `indices`: float32 [n, 2, 1, 1]."""
+        return self.points[torch.as_tensor(indices)][:, :, None, None]
+
+    def fingerprint(self) -> str:
+        """A hash of all coordinates."""
+        return hashlib.sha256(self.points.contiguous().numpy().data).hexdigest()
+
+
+class Mixture(DataModule):
+    """Points of an equal mixture of round Gaussians, labelled by the Gaussian that they were drawn from; no test part.
+
+    The modes take turns, so their frequencies are as equal as the number of points allows.
+
+    Args:
+        centres: [modes, 2], of `ring` or `grid`.
+        sigma: standard deviation of each Gaussian along each axis.
+        points: how many.
+        seed: of the points.
+
+    Raises:
+        InputError: for items of more than one pixel.
+    """
+
+    def __init__(self, *, centres: Tensor, sigma: float, points: int, seed: int, **options: Any):
+        super().__init__(**options)
+        if self.resolution != 1:
+            raise InputError(f"data.resolution={self.resolution}: a point has one pixel; leave it 1")
+        self.centres, self.sigma, self.points, self.seed = centres, sigma, points, seed
+
+    def read(self) -> tuple[Part, Part | None]:
+        labels = torch.arange(self.points) % len(self.centres)
+        noise = torch.randn(self.points, 2, generator=generator(self.seed, "mixture"))
+        return Part(Points(self.centres[labels] + self.sigma * noise, "the mixture"), labels), None

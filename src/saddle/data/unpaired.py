@@ -1,0 +1,271 @@
+"""Two domains of images of which no two are known to show the same: what CycleGAN learns from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from saddle.data.base import DataModule, Part
+from saddle.data.digits import _TRAINING
+from saddle.data.files import first_with
+from saddle.data.folders import find_images
+from saddle.data.images import ArrayImages, FileImages
+from saddle.data.loader import Iterations, Loader
+from saddle.data.sets import ImageSet
+from saddle.distributed import Share
+from saddle.errors import InputError
+from saddle.randomness import generator
+
+A, B = 0, 1
+NAMES = ("A", "B")
+
+
+class Unpaired(DataModule):
+    """Base of the data of two domains, A and B: a subclass says what their parts are.
+
+    To a model that translates (it has a method `translate`) the loader gives stacks: an image of A on top of one of B,
+    [C, 2L, L], uint8; each domain goes through its own random order, so what meets is chance. To any other model
+    it gives images of B.
+
+    Args:
+        load: pixels of a side of the training images in a stack, of which the model cuts random squares of
+            `resolution` pixels; None for `resolution`.
+        domains: 2; stated for the configuration's check.
+        **options: of `DataModule`.
+
+    Attributes:
+        train_set: the training images of B.
+        test_set: the test images of B, or None.
+        paired: whether test image number i of A and that of B show the same.
+        domains: the training images of A and of B as the stacks have them.
+    """
+
+    paired = False
+    domains: tuple[ImageSet, ImageSet]
+
+    def __init__(self, *, load: int | None = None, domains: int = 2, **options: Any):
+        super().__init__(**options)
+        if domains != 2:
+            raise InputError(f"data.domains={domains}: there are two, A and B; leave it 2")
+        if load is not None and load < self.resolution:
+            raise InputError(f"data.load={load}: give at least data.resolution={self.resolution}, or null")
+        self.load = load or self.resolution
+        self._pictures: tuple[ImageSet, ImageSet]
+        self._references: tuple[ImageSet, ImageSet]
+
+    @abstractmethod
+    def part(self, domain: int, train: bool, resolution: int) -> Part | None:
+        """The training or the test part of a domain (0 is A), at a resolution; None where there is no test part."""
+
+    def read(self) -> tuple[Part, Part | None]:
+        """The two parts of B."""
+        return self.training(B, self.resolution), self.part(B, False, self.resolution)
+
+    def training(self, domain: int, resolution: int) -> Part:
+        """The training part of a domain, which there always is."""
+        part = self.part(domain, True, resolution)
+        assert part is not None
+        return part
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read both domains."""
+        if hasattr(self, "domains"):
+            return
+        super().setup(stage)
+        a, b = self._load(self.training(A, self.resolution)), self.train_set
+        test = self.part(A, False, self.resolution)
+        self._references = a, b
+        self._pictures = self._references
+        if test is not None and self.test_set is not None:
+            self._pictures = self._load(test), self.test_set
+        larger = self.load > self.resolution
+        self.domains = (
+            self._load(self.training(A, self.load)) if larger else a,
+            self._load(self.training(B, self.load)) if larger else b,
+        )
+
+    def reference(self, domain: int) -> ImageSet:
+        """The training images of a domain (0 is A) at `resolution`: what translations into it are compared with."""
+        return self._references[domain]
+
+    def pictures(self, domain: int) -> ImageSet:
+        """The images of a domain (0 is A) to translate: those of the test part, else those of the training part."""
+        return self._pictures[domain]
+
+    def legible(self, images: Tensor, domain: int) -> Tensor:
+        """Images of a domain as the data's classifier knows them: [n, C, H, W] in [-1, 1], same shape and range."""
+        return images
+
+    def train_dataloader(self) -> Loader:
+        """The endless loader of pairs or, for a model that does not translate, of images of B."""
+        assert self.trainer is not None
+        model: Any = self.trainer.lightning_module
+        if not hasattr(model, "translate"):
+            return super().train_dataloader()
+        sizes = len(self.domains[A]), len(self.domains[B])
+        order = Pairings(sizes, model.seed, model.share, model.d_steps, start=model.iteration)
+        return Loader(Pairs(*self.domains), order, self.workers)
+
+
+class Pairs(ImageSet):
+    """Every image of A with every image of B: pair number i * len(b) + j is image i of A on top of image j of B.
+
+    Args:
+        a, b: images of one size; the labels of a pair are 0.
+    """
+
+    dtype = torch.uint8
+
+    def __init__(self, a: ImageSet, b: ImageSet):
+        super().__init__(torch.zeros(0, dtype=torch.int64))
+        self.a, self.b = a, b
+        self.in_memory = a.in_memory and b.in_memory
+
+    def __len__(self) -> int:
+        return len(self.a) * len(self.b)
+
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+        i, j = np.divmod(np.asarray(indices), len(self.b))
+        tops, bottoms = self.a.__getitems__(i.tolist())[0], self.b.__getitems__(j.tolist())[0]
+        return torch.cat([tops, bottoms], -2), torch.zeros(len(i), dtype=torch.int64)
+
+    def labels(self) -> Tensor:
+        """Zeros, int64 [N]."""
+        return torch.zeros(len(self), dtype=torch.int64)
+
+    def _content(self) -> str:
+        return f"{self.a.fingerprint()} {self.b.fingerprint()}"
+
+
+class Pairings(Iterations):
+    """The numbers of the pairs of one iteration after the other, for one process, without end.
+
+    Each domain's images come in the order that `Iterations` gives to them alone, so every epoch of a domain shows each
+    of its images once, whatever the size of the other one.
+
+    Args:
+        sizes: images of A and of B.
+        seed: of both orders, which differ.
+        share: this process's part of a global batch.
+        d_steps: global batches of one iteration.
+        start: number of iterations done.
+    """
+
+    def __init__(self, sizes: tuple[int, int], seed: int, share: Share, d_steps: int = 1, start: int = 0):
+        super().__init__(sizes[A] * sizes[B], seed, share, d_steps, start)
+        # no run has a negative seed, so the order of B is that of no run's A
+        self.orders = [
+            Iterations(size, own, share, d_steps, start) for size, own in zip(sizes, (seed, -1 - seed), strict=True)
+        ]
+        self.second = sizes[B]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for tops, bottoms in zip(*self.orders, strict=True):
+            yield [i * self.second + j for i, j in zip(tops, bottoms, strict=True)]
+
+
+class UnpairedFolder(Unpaired):
+    """The images below data.path/trainA and data.path/trainB; testA and testB where they are.
+
+    This is the layout of the data sets of CycleGAN's authors. There are no labels, so data.classes is 0.
+    """
+
+    def look(self) -> None:
+        """Finds the folders.
+
+        Raises:
+            InputError: if there are none.
+        """
+        if first_with([self.path], ["trainA", "trainB"]) is None:
+            raise InputError(
+                f"data.path={self.path}: give a folder with trainA and trainB, and testA and testB if there are test "
+                "images, each with the images of a domain"
+            )
+
+    def part(self, domain: int, train: bool, resolution: int) -> Part | None:
+        """The images of one of the four folders."""
+        if self.channels not in (1, 3):
+            raise InputError(f"data.channels={self.channels}: image files are read as 1 (grey) or 3 (RGB) channels")
+        folder = self.path / f"{'train' if train else 'test'}{NAMES[domain]}"
+        if not train and not folder.is_dir():
+            return None
+        images = FileImages(find_images(folder), resolution, self.channels, str(folder))
+        return Part(images, None)
+
+
+class UnpairedDigits(Unpaired):
+    """scikit-learn's digits in two renderings: white on black (A), and inverted and coloured (B).
+
+    A digit of intensity g from 0 to 1 has the colour g everywhere in A, and (1 - g) `paper` + g `ink` in B. Of the
+    1,500 training digits those of even number are in A, the others in B, so that no digit is in both. The 297 test
+    digits are in both, in the same order, so that translations can be compared with what they should be.
+
+    Args:
+        paper, ink: colours of B's background and of its strokes, three numbers from 0 to 255.
+        **options: of `Unpaired`.
+
+    Raises:
+        InputError: for other than three channels, or for two equal colours.
+    """
+
+    paired = True
+
+    def __init__(self, *, paper: Sequence[int], ink: Sequence[int], **options: Any):
+        super().__init__(**options)
+        if self.channels != 3:
+            raise InputError(f"data.channels={self.channels}: data=unpaired_digits is coloured; leave it 3")
+        colours = np.array([paper, ink], np.float64)
+        if colours.shape != (2, 3) or (colours < 0).any() or (colours > 255).any() or (colours[0] == colours[1]).all():
+            raise InputError("data.paper and data.ink: give two different colours of three numbers from 0 to 255")
+        self.paper, self.ink = colours
+
+    def part(self, domain: int, train: bool, resolution: int) -> Part:
+        """The digits of a domain."""
+        data = load_digits()
+        chosen = slice(domain, _TRAINING, 2) if train else slice(_TRAINING, None)
+        grey = data.images[chosen][:, None] / 16
+        colours = (np.zeros(3), np.full(3, 255.0)) if domain == A else (self.paper, self.ink)
+        low, high = (colour[:, None, None] for colour in colours)
+        images = np.rint((1 - grey) * low + grey * high).astype(np.uint8)
+        name = f"scikit-learn's digits, domain {NAMES[domain]}"
+        labels = torch.from_numpy(data.target[chosen].astype(np.int64))
+        return Part(ArrayImages(images, resolution, name), labels)
+
+    def legible(self, images: Tensor, domain: int) -> Tensor:
+        """Images of B back to white on black: each colour's intensity by its projection on the line paper - ink."""
+        if domain == A:
+            return images
+        paper, ink = (torch.from_numpy(colour / 127.5 - 1).to(images) for colour in (self.paper, self.ink))
+        way = ink - paper
+        shares = torch.einsum("nchw,c->nhw", images - paper[:, None, None], way) / way.square().sum()
+        return (shares.clamp(0, 1) * 2 - 1)[:, None].expand(-1, 3, -1, -1)
+
+
+class UnpairedNoise(Unpaired):
+    """Random images, for benchmarks and tests: of independent uniform pixels, dark ones in A, bright ones in B.
+
+    Args:
+        size: images of each domain.
+        seed: of the pixels.
+        **options: of `Unpaired`.
+    """
+
+    def __init__(self, *, size: int, seed: int, **options: Any):
+        super().__init__(**options)
+        self.size, self.seed = size, seed
+
+    def part(self, domain: int, train: bool, resolution: int) -> Part | None:
+        """The images of a domain; no test part."""
+        if not train:
+            return None
+        shape = (self.size, self.channels, resolution, resolution)
+        draws = generator(self.seed, "unpaired noise", domain)
+        pixels = 128 * domain + torch.randint(128, shape, dtype=torch.int64, generator=draws)
+        labels = torch.arange(self.size) % self.classes if self.classes else None
+        return Part(ArrayImages(pixels.byte().numpy(), resolution, "data=unpaired_noise"), labels)
