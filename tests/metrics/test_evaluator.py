@@ -104,6 +104,21 @@ def test_damaged_cache_is_computed_again(tmp_path, capsys):
     assert capsys.readouterr().err.count("are damaged") == 3
 
 
+def test_progress_is_told_of_every_batch(tmp_path):
+    told = []
+    scoring = evaluator(tmp_path, batch=20, progress=lambda *each: told.append(each))
+    scoring.compare(array(0, 50), array(1, 30))
+    assert told == [("x", 20, 50), ("x", 40, 50), ("x", 50, 50), ("x", 20, 30), ("x", 30, 30)]
+
+
+def test_extractors_of_one_name_are_told_apart(tmp_path):
+    class Other(Means):
+        key = fingerprint = "others"
+
+    found = evaluator(tmp_path, {"a": FrechetDistance(Means()), "b": FrechetDistance(Other())})
+    assert found.compare(array(0, 50), array(1, 30)).extractors == {"means": "means", "others": "others"}
+
+
 @pytest.mark.parametrize(("total", "batch", "world"), [(10, 3, 1), (10, 3, 2), (101, 10, 3), (4, 10, 3), (12, 4, 3)])
 def test_blocks_cover_everything_in_order(total, batch, world):
     parts = [rows for rank in range(world) for rows in blocks(total, batch, rank, world)]
@@ -126,7 +141,7 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     commands = [[sys.executable, __file__, str(rank), str(tmp_path)] for rank in range(2)]
     processes = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [child.wait(timeout=60) for child in processes] == [0, 0]
+    assert [child.wait(timeout=240) for child in processes] == [0, 0]
     for i in range(2):
         assert torch.load(tmp_path / f"{i}.pt") == pytest.approx(one, rel=1e-9, abs=1e-9)
 

@@ -39,6 +39,45 @@ def test_folded_network_equals_the_plain_one():
     torch.testing.assert_close(folded.logits, logits, rtol=1e-4, atol=1e-4)
 
 
+def test_bfloat16_says_how_far_it_is_from_float32(capsys):
+    exact, fast = ClassifierExtractor("fashion_mnist"), ClassifierExtractor("fashion_mnist", bf16=True)
+    first, second = exact(images(5)).features, fast(images(5)).features
+    measured = float((second - first).norm() / first.norm())
+    assert 0 < measured < 0.05 and second.dtype == torch.float32
+    assert fast.deviation == pytest.approx(measured, rel=1e-5) and exact.deviation is None
+    assert capsys.readouterr().out == (
+        f"fashion_mnist in bfloat16: features deviate by {measured:.2%} from float32 on the first 5 images\n"
+    )
+    fast(images(5))
+    assert capsys.readouterr().out == ""
+    assert fast.key != exact.key and fast.fingerprint != exact.fingerprint
+    assert fast.describe()["precision"] == "bfloat16" and float(fast.describe()["deviation"]) > 0
+    assert "deviation" not in exact.describe() and len(exact.describe()["weights"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("pixels", "says"),
+    [
+        (torch.full((2, 1, 8, 8), 0.5), "hold float32: scores need uint8 pixels from 0 to 255"),
+        (torch.full((2, 1, 8, 8), 300.0), "hold float32"),
+        (torch.full((2, 1, 8, 8), float("nan")), "hold NaN"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "hold int64"),
+        (torch.zeros(2, 2, 8, 8, dtype=torch.uint8), r"shape \[2, 2, 8, 8\]"),
+        (torch.zeros(2, 8, 8, dtype=torch.uint8), r"shape \[2, 8, 8\]"),
+    ],
+)
+def test_wrong_pixels_are_refused(pixels, says):
+    with pytest.raises(InputError, match=says):
+        ClassifierExtractor("digits")(pixels)
+
+
+def test_floats_are_seen_unrounded():
+    extractor = ClassifierExtractor("digits")
+    whole = extractor(images(3)).features
+    torch.testing.assert_close(extractor.outputs(images(3).float()).features, whole)
+    assert not torch.equal(extractor.outputs(images(3).float() + 0.3).features, whole)
+
+
 def test_an_image_does_not_depend_on_its_company():
     extractor = ClassifierExtractor("digits")
     whole, alone = extractor(images(5)), extractor(images(5)[2:3])
@@ -107,6 +146,27 @@ def test_inception_equals_torch_fidelity(inception_weights):
     torch.testing.assert_close(outputs.features, features, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(outputs.logits, logits, rtol=1e-4, atol=1e-5)
     assert ours.fingerprint == InceptionExtractor(str(inception_weights)).fingerprint
+
+
+def test_inception_of_clean_images_equals_torch_fidelitys_layers_on_them(inception_weights, monkeypatch):
+    """torch-fidelity's own forward pass, with PIL's resizing put in the place of its own."""
+    import numpy as np
+    from PIL import Image
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    def resized(x, size, align_corners):
+        shrunk = [[Image.fromarray(c, mode="F").resize(size, Image.Resampling.BICUBIC) for c in i] for i in x.numpy()]
+        return torch.from_numpy(np.array([[np.asarray(c).clip(0, 255) for c in i] for i in shrunk]))
+
+    monkeypatch.setattr(theirs, "interpolate_bilinear_2d_like_tensorflow1x", resized)
+    network = theirs.FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(inception_weights))
+    (expected,) = network(images(1, 3))
+    clean, legacy = (InceptionExtractor(str(inception_weights), resizer) for resizer in ("clean", "legacy"))
+    torch.testing.assert_close(clean(images(1, 3)).features, expected, rtol=1e-3, atol=1e-4)
+    assert clean.key != legacy.key and clean.fingerprint != legacy.fingerprint
+    assert clean.describe()["resizer"] == "clean"
+    with pytest.raises(InputError, match="resizer=best: choose one of legacy, clean"):
+        InceptionExtractor(str(inception_weights), "best")
 
 
 def test_damaged_inception_weights_are_refused(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from saddle.errors import InputError
 from saddle.metrics.features import FeatureExtractor, FeatureOutputs
-from saddle.metrics.frechet import FrechetDistance, frechet_distance
+from saddle.metrics.frechet import FrechetDistance, factor, frechet_distance, frechet_of_features
 
 
 class Pixels(FeatureExtractor):
@@ -33,9 +33,10 @@ def reference(x: np.ndarray, y: np.ndarray) -> float:
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(cx + cy - 2 * np.real(root)))
 
 
-def distance(x: torch.Tensor, y: torch.Tensor, rank: int | None = None) -> float:
+def distance(x: torch.Tensor, y: torch.Tensor, ranks: bool = True) -> float:
     covariances = (torch.atleast_2d(z.T.cov()) for z in (x, y))
-    return float(frechet_distance(x.mean(0), next(covariances), y.mean(0), next(covariances), rank))
+    known = (len(x) - 1, len(y) - 1) if ranks else None
+    return float(frechet_distance(x.mean(0), next(covariances), y.mean(0), next(covariances), known))
 
 
 def samples(seed: int, n: int, size: int) -> torch.Tensor:
@@ -46,7 +47,53 @@ def samples(seed: int, n: int, size: int) -> torch.Tensor:
 
 def test_equals_scipy():
     x, y = samples(0, 400, 24), samples(1, 300, 24)
-    assert distance(x, y) == pytest.approx(reference(x.numpy(), y.numpy()), rel=1e-8)
+    for ranks in (True, False):
+        assert distance(x, y, ranks) == pytest.approx(reference(x.numpy(), y.numpy()), rel=1e-8)
+
+
+def eigenvalue_route(x: torch.Tensor, y: torch.Tensor) -> float:
+    """As torchmetrics and others compute it: eigenvalues of the product, which is not symmetric."""
+    cx, cy = x.T.cov(), y.T.cov()
+    roots = torch.linalg.eigvals(cx @ cy).sqrt().real.sum()
+    return float((x.mean(0) - y.mean(0)).square().sum() + cx.trace() + cy.trace() - 2 * roots)
+
+
+def gram_route(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Without covariances: the trace of the root is the nuclear norm of a product of the centred samples."""
+    a, b = ((z - z.mean(0)) / np.sqrt(len(z) - 1) for z in (x, y))
+    overlap = torch.linalg.svdvals(a @ b.T).sum()
+    return float((x.mean(0) - y.mean(0)).square().sum() + a.square().sum() + b.square().sum() - 2 * overlap)
+
+
+@pytest.mark.parametrize(("n", "m"), [(500, 700), (40, 700), (700, 40), (40, 30), (65, 64)])
+def test_equals_the_other_routes_with_many_and_with_few_samples(n, m):
+    """Features with a decaying spectrum after a ReLU, one that is always zero and two that are equal."""
+    x, y = ((samples(seed, count, 64) / torch.arange(1, 65)).relu() for seed, count in ((5, n), (6, m)))
+    for z in (x, y):
+        z[:, 10], z[:, 11] = 0, z[:, 12]
+    assert distance(x, y) == pytest.approx(gram_route(x, y), rel=1e-9)
+    assert distance(y, x) == pytest.approx(distance(x, y), rel=1e-9)
+    assert distance(x, y) == pytest.approx(eigenvalue_route(x, y), rel=1e-6, abs=1e-5)
+    assert float(frechet_of_features(x.float(), y.float())) == pytest.approx(distance(x, y), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_factor_reveals_the_rank(scale):
+    x = scale * samples(7, 20, 12)
+    x[:, 3], x[:, 7] = 0, x[:, 1] - x[:, 2]
+    covariance = x.T.cov().numpy()
+    found, order = factor(covariance, 12)
+    assert found.shape == (12, 10)
+    np.testing.assert_allclose(found @ found.T, covariance[np.ix_(order, order)], atol=1e-12 * np.abs(covariance).max())
+    assert factor(covariance, 4)[0].shape == (12, 4)
+
+
+def test_zero_covariances():
+    """Collapse to one image on both sides, and on one."""
+    point, spread = torch.ones(5, 3, dtype=torch.float64), samples(8, 5, 3)
+    assert distance(point, 3 * point) == pytest.approx(12)
+    expected = float((spread.mean(0) - 1).square().sum() + spread.T.cov().trace())
+    assert distance(point, spread) == distance(spread, point) == pytest.approx(expected)
 
 
 def test_one_dimension_has_a_closed_form():
@@ -65,25 +112,22 @@ def test_commuting_covariances_have_a_closed_form():
 def test_fewer_samples_than_features():
     """The covariances are those of 9 samples in 64 dimensions; the exact value needs only a 9 x 9 problem."""
     x, y = samples(3, 9, 64), samples(4, 9, 64)
-    a, b = ((z - z.mean(0)) / np.sqrt(8) for z in (x, y))
-    overlap = torch.linalg.svdvals(a @ b.T).sum()
-    exact = (x.mean(0) - y.mean(0)).square().sum() + a.square().sum() + b.square().sum() - 2 * overlap
-    assert distance(x, y, rank=8) == pytest.approx(float(exact), rel=1e-9)
-    assert distance(x, x, rank=8) == pytest.approx(0, abs=1e-5)
+    assert distance(x, y) == pytest.approx(gram_route(x, y), rel=1e-9)
+    assert distance(x, x) == pytest.approx(0, abs=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.integers(1, 12))
 def test_invariants(seed, n, size):
     x, y = samples(seed, n, size), samples(seed + 1, n + 3, size)
-    d, scale = distance(x, y, n - 1), float(x.square().sum() + y.square().sum() + 1)
+    d, scale = distance(x, y), float(x.square().sum() + y.square().sum() + 1)
     assert 0 <= d < float("inf")
-    assert distance(y, x, n - 1) == pytest.approx(d, abs=1e-7 * scale)
-    assert distance(x, x, n - 1) == pytest.approx(0, abs=1e-6 * scale)
+    assert distance(y, x) == pytest.approx(d, abs=1e-7 * scale)
+    assert distance(x, x) == pytest.approx(0, abs=1e-6 * scale)
     shift = torch.linspace(-1, 2, size, dtype=torch.float64)
-    assert distance(x + shift, y + shift, n - 1) == pytest.approx(d, abs=1e-7 * scale)
-    assert distance(x, x + shift, n - 1) == pytest.approx(float(shift.square().sum()), abs=1e-6 * scale)
-    assert distance(3 * x, 3 * y, n - 1) == pytest.approx(9 * d, abs=1e-6 * scale)
+    assert distance(x + shift, y + shift) == pytest.approx(d, abs=1e-7 * scale)
+    assert distance(x, x + shift) == pytest.approx(float(shift.square().sum()), abs=1e-6 * scale)
+    assert distance(3 * x, 3 * y) == pytest.approx(9 * d, abs=1e-6 * scale)
 
 
 def images(seed: int, n: int) -> torch.Tensor:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torchmetrics import Metric
 
 from saddle.errors import InputError
+from saddle.metrics.curve import draw_curve
 from saddle.metrics.evaluator import Evaluator, Scores
-from saddle.metrics.features import ClassifierExtractor
+from saddle.metrics.features import ClassifierExtractor, FeatureExtractor
 from saddle.metrics.frechet import FrechetDistance
-from saddle.metrics.sources import open_images
+from saddle.metrics.memorisation import write_neighbours
+from saddle.metrics.sources import ImageSource, ModelSource, SetSource, open_images
 from saddle.run.instantiate import instantiate
+
+Measure = Callable[[int, float | None], Scores]  # scores for a seed and a truncation
+NEAREST = 5  # training images beside a sample in the picture of neighbours
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
@@ -26,50 +36,168 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         raise InputError("say what to score: either run=DIR, or real=PATH fake=PATH")
     if cfg.run is None and (cfg.real is None or cfg.fake is None):
         raise InputError("give both real=PATH and fake=PATH")
-    report = _evaluate_run(cfg) if cfg.run is not None else _evaluate_files(cfg)
     out = cfg.out if cfg.out is not None else Path(str(cfg.run)) / "evaluation.json" if cfg.run is not None else None
+    path = None if out is None else Path(str(out)).expanduser()
+    if cfg.get("neighbours") and path is None:
+        raise InputError(
+            f"neighbours={cfg.neighbours}: the picture is written beside the JSON file; give out=FILE.json"
+        )
+    with Bars() as bars:
+        report = (_evaluate_run if cfg.run is not None else _evaluate_files)(cfg, path, bars)
     _print(report)
-    if out is not None:
-        write_json(Path(str(out)).expanduser(), report)
+    if path is not None:
+        if "curve" in report:
+            draw_curve(path.with_suffix(".png"), report["curve"])
+            print(f"written: {path.with_suffix('.png')}")
+        write_json(path, report)
         print(f"written: {out}")
     return report
 
 
-def _evaluate_run(cfg: DictConfig) -> dict[str, Any]:
+def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     from saddle.run.build import build_data, load_run
 
+    seeds, truncations = seeds_of(cfg), truncations_of(cfg)
     run, model = load_run(cfg.run, weights=cfg.weights)
     metrics = cfg.get("metrics") or run.metrics
     if not metrics:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")
-    built = build_metrics(metrics, cfg.classifier or run.data.classifier, run.data.classes)
+    classifier = cfg.classifier or run.data.classifier
+    built = build_metrics(metrics, classifier, run.data.classes)
     datamodule = build_data(run)
     datamodule.prepare_data()
     datamodule.setup()
-    evaluator = Evaluator(built, cfg.n, cfg.batch)
+    evaluator = Evaluator(built, cfg.n, cfg.batch, progress=bars.show)
     evaluator.prepare(datamodule)
-    scores = evaluator.measure(model, datamodule, cfg.seed, cfg.ema, cfg.truncation)
-    details = {"weights": cfg.weights, "ema": cfg.ema, "truncation": cfg.truncation, "seed": cfg.seed}
-    return _report(scores, {"run": str(cfg.run), "iteration": model.iteration, "split": "train", **details})
+
+    def measure(seed: int, truncation: float | None) -> Scores:
+        return evaluator.measure(model, datamodule, seed, cfg.ema, truncation)
+
+    report: dict[str, Any] = {
+        "run": str(cfg.run),
+        "iteration": model.iteration,
+        "split": "train",
+        "weights": cfg.weights,
+        "ema": cfg.ema,
+        **sweep(measure, seeds, truncations, several_seeds=_given(cfg, "seeds"), curve=_is_list(cfg.truncation)),
+    }
+    if cfg.get("neighbours"):
+        fakes = ModelSource(model, cfg.neighbours, seeds[0], cfg.ema, truncations[0], datamodule.train_set.dtype)
+        real = SetSource(datamodule.train_set, datamodule.classes)
+        report["neighbours"] = _neighbours(cfg, out, fakes, real, extractor_of(evaluator, classifier))
+    return report
 
 
-def _evaluate_files(cfg: DictConfig) -> dict[str, Any]:
+def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
+    for option in ("seeds", "truncation"):
+        if _given(cfg, option):
+            raise InputError(
+                f"{option}={cfg[option]}: the images of files are what they are; leave it, or score run=DIR"
+            )
     real, fake = open_images(str(cfg.real)), open_images(str(cfg.fake))
     classifier = cfg.classifier or "fashion_mnist"
     if cfg.get("metrics"):
         metrics: dict[str, Metric] = build_metrics(cfg.metrics, classifier, None)
     else:
         metrics = {"frechet": FrechetDistance(ClassifierExtractor(classifier))}
-    evaluator = Evaluator(metrics, batch=cfg.batch)
+    evaluator = Evaluator(metrics, batch=cfg.batch, progress=bars.show)
     evaluator.prepare()
-    return _report(evaluator.compare(real, fake), {"real": str(cfg.real), "fake": str(cfg.fake)})
+    report = {"real": str(cfg.real), "fake": str(cfg.fake), **_report(evaluator.compare(real, fake))}
+    if cfg.get("neighbours"):
+        report["neighbours"] = _neighbours(cfg, out, fake, real, extractor_of(evaluator, classifier))
+    return report
+
+
+# --------------------------------------------------------------------------------------------- several seeds, a curve
+
+
+def sweep(
+    measure: Measure,
+    seeds: Sequence[int],
+    truncations: Sequence[float | None],
+    several_seeds: bool = False,
+    curve: bool = False,
+) -> dict[str, Any]:
+    """The part of a report that says how samples were drawn, and their scores.
+
+    Args:
+        measure: scores the samples of a seed and a truncation.
+        seeds: at least one; with `several_seeds` there are means and standard deviations.
+        truncations: at least one; with `curve` the scores are under ``curve``, one entry for each.
+        several_seeds, curve: whether lists were asked for.
+    """
+    points = []
+    for truncation in truncations:
+        found = [measure(seed, truncation) for seed in seeds]
+        point = _report(found[0])
+        if several_seeds:
+            point |= over_seeds([scores.scalars for scores in found])
+            point["vectors"] = {}  # those of one seed would not belong to the means
+        points.append({"truncation": truncation, **point})
+    drawn = {"seed": list(seeds) if several_seeds else seeds[0]}
+    if not curve:
+        return {**drawn, **points[0]}
+    about = ("n_real", "n_fake", "extractors")
+    common = {key: points[0][key] for key in about}
+    inner = [{key: value for key, value in point.items() if key not in about} for point in points]
+    return {**drawn, "truncation": list(truncations), **common, "curve": inner}
+
+
+def over_seeds(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """``scores``: the means over the seeds; ``scores_std``: the standard deviations, with n - 1; ``scores_by_seed``."""
+    values = {name: [scores[name] for scores in found] for name in found[0]}
+    return {
+        "scores": {name: statistics.fmean(x) for name, x in values.items()},
+        "scores_std": {name: statistics.stdev(x) if len(x) > 1 else 0.0 for name, x in values.items()},
+        "scores_by_seed": values,
+    }
+
+
+def seeds_of(cfg: DictConfig) -> list[int]:
+    """The seeds to score: `seeds`, or else `seed` alone; InputError unless they are distinct whole numbers from 0."""
+    if not _given(cfg, "seeds"):
+        return [cfg.seed]
+    seeds = list(cfg.seeds) if _is_list(cfg.seeds) else [cfg.seeds]
+    if not all(isinstance(x, int) and not isinstance(x, bool) and x >= 0 for x in seeds) or len(set(seeds)) < len(
+        seeds
+    ):
+        raise InputError(f"seeds={seeds}: give different whole numbers from 0, e.g. seeds=[0,1,2]")
+    if len(seeds) < 2:
+        raise InputError(f"seeds={seeds}: a standard deviation needs at least two; for one give seed={seeds[0]}")
+    return seeds
+
+
+def truncations_of(cfg: DictConfig) -> list[float | None]:
+    """The truncations to score; InputError unless they are positive numbers, or null for none."""
+    listed = list(cfg.truncation) if _is_list(cfg.truncation) else [cfg.truncation]
+    if not listed or not all(x is None or (_is_number(x) and x > 0 and math.isfinite(x)) for x in listed):
+        raise InputError(
+            f"truncation={listed}: give a threshold above 0, or several for a curve, e.g. truncation=[0.3,0.5,1.0]"
+        )
+    return [None if x is None else float(x) for x in listed]
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool)
+
+
+def _is_list(x: Any) -> bool:
+    return isinstance(x, ListConfig | list | tuple)
+
+
+def _given(cfg: DictConfig, option: str) -> bool:
+    return cfg.get(option) is not None
+
+
+# ------------------------------------------------------------------------------------------------------- what is built
 
 
 def build_metrics(metrics: Any, classifier: str | None, classes: int | None) -> dict[str, Metric]:
     """The metrics of a configuration.
 
     Args:
-        metrics: nodes by name; an extractor whose `name` and `classes` are null gets the following ones.
+        metrics: nodes by name; an extractor anywhere in them whose `name` or `classes` are null gets the following
+            ones.
         classifier: of the data.
         classes: of the data.
 
@@ -78,22 +206,45 @@ def build_metrics(metrics: Any, classifier: str | None, classes: int | None) -> 
     """
     nodes = OmegaConf.to_container(OmegaConf.create(metrics), resolve=True)
     assert isinstance(nodes, dict)
-    built = {}
-    for name, node in nodes.items():
-        extractor = node.get("extractor", {})
-        for key, value in (("name", classifier), ("classes", classes)):
-            if key in extractor and extractor[key] is None:
-                extractor[key] = value
-        built[str(name)] = instantiate(node)
-    return built
+    _complete(nodes, {"name": classifier, "classes": classes})
+    return {str(name): instantiate(node) for name, node in nodes.items()}
 
 
-def _report(scores: Scores, details: dict[str, Any]) -> dict[str, Any]:
+def _complete(node: dict[Any, Any], known: Mapping[str, Any], in_extractor: bool = False) -> None:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            _complete(value, known, key == "extractor")
+        elif in_extractor and value is None and key in known:
+            node[key] = known[key]
+
+
+def extractor_of(evaluator: Evaluator, classifier: str | None) -> FeatureExtractor:
+    """Whose features say which images are neighbours: those of the first metric that has any, else the classifier's."""
+    having = (extractor for extractor in evaluator.extractors().values() if extractor.features)
+    return next(having, None) or ClassifierExtractor(classifier)
+
+
+def _neighbours(
+    cfg: DictConfig, out: Path | None, fakes: ImageSource, real: ImageSource, extractor: FeatureExtractor
+) -> dict[str, Any]:
+    """Write the picture of the samples' nearest real images, and say what it shows."""
+    assert out is not None
+    path = out.with_name("neighbours.png")
+    count = min(cfg.neighbours, len(fakes))
+    with torch.no_grad():
+        distances = write_neighbours(path, fakes.read(0, count)[0], real, extractor, min(NEAREST, len(real)), cfg.batch)
+    print(f"written: {path}")
+    return {"picture": str(path), "extractor": extractor.name, "distances": distances.double().tolist()}
+
+
+# ----------------------------------------------------------------------------------------------------- what is reported
+
+
+def _report(scores: Scores) -> dict[str, Any]:
     return {
-        **details,
         "n_real": scores.real,
         "n_fake": scores.fake,
-        "extractors": scores.extractors,
+        "extractors": scores.details,
         "scores": scores.scalars,
         "vectors": scores.vectors,
     }
@@ -107,11 +258,44 @@ def write_json(path: Path, report: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+class Bars:
+    """Progress bars in a terminal, one for each thing that is looked at; nothing where the output is no terminal."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console()
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` images of `what` are scored."""
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done, total=total)
+
+
 def _print(report: dict[str, Any]) -> None:
-    table = Table("metric", "value")
-    table.columns[1].justify = "right"
-    for name, value in report["scores"].items():
-        table.add_row(name.removeprefix("eval/"), f"{value:.4f}")
+    columns = report.get("curve", [report])
+    heads = [f"truncation {point['truncation']}" for point in columns] if "curve" in report else ["value"]
+    table = Table("metric", *heads)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in columns[0]["scores"]:
+        table.add_row(name.removeprefix("eval/"), *(_cell(point, name) for point in columns))
     console = Console()
     console.print(table)
     console.print(f"{report['n_fake']} fake images against {report['n_real']} real ones", highlight=False)
+    if "scores_std" in columns[0]:
+        console.print(f"mean ± standard deviation over the seeds {report['seed']}", highlight=False)
+
+
+def _cell(point: Mapping[str, Any], name: str) -> str:
+    spread = f" ± {point['scores_std'][name]:.4f}" if "scores_std" in point else ""
+    return f"{point['scores'][name]:.4f}{spread}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from torchmetrics import Metric
 
 from saddle.distributed import barrier, broadcast_object, rank, world_size
 from saddle.errors import InputError
-from saddle.metrics.base import ImageMetric
+from saddle.metrics.base import REAL, TEST, ImageMetric
 from saddle.metrics.cache import StatisticsCache, digest
-from saddle.metrics.features import FeatureExtractor
+from saddle.metrics.features import FeatureExtractor, FeatureOutputs
+from saddle.metrics.model_metric import ModelMetric
 from saddle.metrics.sources import ImageSource, ModelSource, SetSource
 from saddle.randomness import Rows
 
@@ -33,6 +34,7 @@ class Scores:
         real: number of real images.
         fake: number of fake images.
         extractors: fingerprint by the extractor's name.
+        details: of each extractor, what else decides about its outputs: weights, resizer, precision.
     """
 
     scalars: dict[str, float]
@@ -40,6 +42,14 @@ class Scores:
     real: int = 0
     fake: int = 0
     extractors: dict[str, str] = field(default_factory=dict)
+    details: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
 
 
 class Evaluator:
@@ -50,12 +60,14 @@ class Evaluator:
     of the real images are cached on disk; any other torchmetrics Metric gets the images: ``update(images, real=...)``,
     or ``update(images)`` with the fake ones only. Such a metric sees RGB images, uint8, or float in [0, 1] where it
     was made with ``normalize=True``; one that keeps its real side (``reset_real_features=False``) is shown it once.
+    Points, which are floats, go to it as they are. A `ModelMetric` gets the model, where the fakes are a model's.
 
     Args:
         metrics: by name; moved to the model's device when they are used.
         samples: number of generated images, at least 2.
         batch: images per pass.
         cache: of real statistics; null: in the cache folder.
+        progress: told after each batch of this process: what is looked at, how many images are done, and of how many.
     """
 
     def __init__(
@@ -64,23 +76,27 @@ class Evaluator:
         samples: int = 10_000,
         batch: int = 250,
         cache: StatisticsCache | None = None,
+        progress: Progress = _silent,
     ):
         if samples < 2:
             raise InputError(f"evaluation.samples={samples}: scores need at least 2 images")
         if batch < 1:
             raise InputError(f"a batch of {batch} images: choose at least 1")
         self.metrics, self.samples, self.batch = dict(metrics), samples, batch
-        self.cache = cache or StatisticsCache()
+        self.cache, self.progress = cache or StatisticsCache(), progress
         self._shown: dict[str, str | None] = {}  # stock metrics that keep the real side, by the source they saw
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
-        """Get what the extractors need (weights to download or train), so that a run fails before it trains.
+        """Get what parts of the metrics need (weights to download or train), so that a run fails before it trains.
 
-        Every process must call it; one per machine works.
+        A part is an extractor, or any module inside a metric that has a method `prepare`. Every process must call it;
+        one per machine works.
         """
         if rank() == 0:
-            for extractor in self._extractors().values():
-                extractor.prepare(datamodule)
+            modules = (module for metric in self.metrics.values() for module in metric.modules())
+            others: list[Any] = [m for m in modules if hasattr(m, "prepare") and not isinstance(m, FeatureExtractor)]
+            for part in (*self.extractors().values(), *others):
+                part.prepare(datamodule)
         barrier()
 
     def evaluate(
@@ -101,11 +117,26 @@ class Evaluator:
             ema: whether the moving average of the generator is scored.
             truncation: of the latents, null for none.
         """
-        fake = ModelSource(model, self.samples, seed, ema, truncation)
-        return self.compare(SetSource(datamodule.train_set, datamodule.classes), fake, model.device)
+        reals = datamodule.train_set
+        fake = ModelSource(model, self.samples, seed, ema, truncation, reals.dtype)
+        test = None if datamodule.test_set is None else SetSource(datamodule.test_set, datamodule.classes)
+        return self.compare(SetSource(reals, datamodule.classes), fake, model.device, test)
 
-    def compare(self, real: ImageSource, fake: ImageSource, device: torch.device | str = "cpu") -> Scores:
-        """Score `fake` against `real` images. Every process must call it."""
+    def compare(
+        self,
+        real: ImageSource,
+        fake: ImageSource,
+        device: torch.device | str = "cpu",
+        test: ImageSource | None = None,
+    ) -> Scores:
+        """Score `fake` against `real` images. Every process must call it.
+
+        Args:
+            real: the training set.
+            fake: generated images.
+            device: where features are extracted.
+            test: real images that no model was trained on, for the metrics that read them.
+        """
         if not self.metrics:
             return Scores({})
         for source in (real, fake):
@@ -116,39 +147,71 @@ class Evaluator:
             metric.to(device)
             metric.reset()
         with torch.no_grad():
-            self._see_real(real, device)
-            self._see(fake, False, self.metrics, device)
+            self._see_real(real, REAL, self.metrics, device)
+            self._see_test(test, device)
+            self._see(fake, "", self.metrics, device)
+            self._see_model(fake)
             scores = self._scores(len(real), len(fake))
         for metric in self.metrics.values():
             metric.reset()
         return scores
 
-    def _see_real(self, source: ImageSource, device: torch.device | str) -> None:
-        """Show the real images to the metrics whose statistics of them are not known."""
+    def _see_test(self, source: ImageSource | None, device: torch.device | str) -> None:
+        readers = {name: m for name, m in self.metrics.items() if isinstance(m, ImageMetric) and m.reads_test}
+        if readers and source is None:
+            raise InputError(f"{', '.join(readers)}: needs a test set, which this data has not; leave the metric out")
+        if readers and source is not None:
+            self._see_real(source, TEST, readers, device)
+
+    def _see_model(self, source: ImageSource) -> None:
+        """Show the model behind the fakes to the metrics that read it."""
+        readers = {name: m for name, m in self.metrics.items() if isinstance(m, ModelMetric)}
+        if readers and not isinstance(source, ModelSource):
+            raise InputError(f"{', '.join(readers)}: needs a model, and {source.name} holds only images: score a run")
+        if readers and isinstance(source, ModelSource):
+            for rows in self._batches("the model", len(source)):
+                for metric in readers.values():
+                    metric.update(source.model, rows, **source.options)
+
+    def _batches(self, what: str, total: int) -> Iterator[Rows]:
+        """The batches of this process; `progress` hears of each when it is done."""
+        mine = list(blocks(total, self.batch, rank(), world_size()))
+        done, count = 0, sum(map(len, mine))
+        for rows in mine:
+            yield rows
+            done += len(rows)
+            self.progress(what, done, count)
+
+    def _see_real(
+        self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str
+    ) -> None:
+        """Show the real images (of the training or the test set) to the metrics that do not know their statistics."""
         fingerprint = source.fingerprint()
-        keys = {name: self._key(metric, fingerprint) for name, metric in self.metrics.items()}
-        unknown = {name: m for name, m in self.metrics.items() if not self._known(name, m, keys[name], fingerprint)}
-        self._see(source, True, unknown, device)
+        keys = {name: self._key(metric, side, fingerprint) for name, metric in metrics.items()}
+        unknown = {name: m for name, m in metrics.items() if not self._known(name, m, side, keys[name], fingerprint)}
+        self._see(source, side, unknown, device)
+        written = set()
         for name, metric in unknown.items():
             key = keys[name]
-            if isinstance(metric, ImageMetric) and key:
+            if isinstance(metric, ImageMetric) and key and key not in written:
+                written.add(key)
                 with metric.sync_context(should_sync=world_size() > 1):
                     if rank() == 0:
-                        self.cache.write(key, metric.real_states())
+                        self.cache.write(key, metric.real_states(side))
         barrier()
 
-    def _key(self, metric: Metric, fingerprint: str | None) -> str | None:
+    def _key(self, metric: Metric, side: str, fingerprint: str | None) -> str | None:
         if fingerprint is None or not isinstance(metric, ImageMetric):
             return None
-        return digest(fingerprint, metric.extractor.fingerprint, type(metric).__qualname__, metric.settings())
+        return digest(fingerprint, metric.extractor.fingerprint, side, metric.statistics, metric.settings())
 
-    def _known(self, name: str, metric: Metric, key: str | None, source: str | None) -> bool:
+    def _known(self, name: str, metric: Metric, side: str, key: str | None, source: str | None) -> bool:
         """Whether the metric needs no real image: it takes none, kept them, or the cache has its statistics."""
         if not isinstance(metric, ImageMetric):
             return not _takes_real(metric) or self._kept(name, metric, source)
         states = self.cache.read(key) if key and rank() == 0 else None
         states = broadcast_object(states)
-        return states is not None and metric.load_real_states(states, rank(), world_size())
+        return states is not None and metric.load_real_states(states, rank(), world_size(), side)
 
     def _kept(self, name: str, metric: Metric, source: str | None) -> bool:
         if getattr(metric, "reset_real_features", True):
@@ -160,12 +223,13 @@ class Evaluator:
             raise InputError(f"{name} keeps its first real images: make it with reset_real_features=true for others")
         return True
 
-    def _see(self, source: ImageSource, real: bool, metrics: Mapping[str, Metric], device: torch.device | str) -> None:
-        """Update the metrics with this process's part of the images."""
+    def _see(self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str) -> None:
+        """Update the metrics with this process's part of the images: of a real side, or fakes where `side` is empty."""
+        metrics = {name: m for name, m in metrics.items() if not isinstance(m, ModelMetric)}
         if not metrics:
             return
-        extractors = self._extractors()
-        for rows in blocks(len(source), self.batch, rank(), world_size()):
+        extractors = self.extractors()
+        for rows in self._batches(source.name, len(source)):
             images, labels = source.read(rows.start, rows.stop)
             images = images.to(device)
             outputs = {
@@ -173,17 +237,20 @@ class Evaluator:
                 for key in {m.extractor.key for m in metrics.values() if isinstance(m, ImageMetric)}
             }
             for metric in metrics.values():
-                if isinstance(metric, ImageMetric):
-                    metric.update_features(outputs[metric.extractor.key], real, labels, rows)
+                if not isinstance(metric, ImageMetric):
+                    _update_stock(metric, images, bool(side))
+                elif side == TEST:
+                    _update_test(metric, outputs[metric.extractor.key], rows, labels)
                 else:
-                    _update_stock(metric, images, real)
+                    metric.update_features(outputs[metric.extractor.key], bool(side), labels, rows)
 
-    def _extractors(self) -> dict[str, FeatureExtractor]:
-        """One extractor of each kind: two metrics that were configured alike share one."""
+    def extractors(self) -> dict[str, FeatureExtractor]:
+        """One extractor of each kind by its key: two metrics that were configured alike share one."""
         found: dict[str, FeatureExtractor] = {}
         for metric in self.metrics.values():
-            if isinstance(metric, ImageMetric):
-                found.setdefault(metric.extractor.key, metric.extractor)
+            for module in metric.modules():
+                if isinstance(module, FeatureExtractor):
+                    found.setdefault(module.key, module)
         return found
 
     def _scores(self, real: int, fake: int) -> Scores:
@@ -191,12 +258,17 @@ class Evaluator:
         vectors: dict[str, list[float]] = {}
         for name, metric in self.metrics.items():
             for key, value in _results(name, metric.compute()):
+                if key in scalars or key in vectors:
+                    raise InputError(f"two of the chosen metrics log {key}: choose one of them")
                 if value.numel() == 1:
                     scalars[key] = float(value)
                 else:
                     vectors[key] = value.double().flatten().tolist()
-        fingerprints = {extractor.name: extractor.fingerprint for extractor in self._extractors().values()}
-        return Scores(scalars, vectors, real, fake, fingerprints)
+        details: dict[str, dict[str, str]] = {}
+        for key, extractor in self.extractors().items():
+            details[key if extractor.name in details else extractor.name] = extractor.describe()
+        fingerprints = {name: described["fingerprint"] for name, described in details.items()}
+        return Scores(scalars, vectors, real, fake, fingerprints, details)
 
 
 def blocks(total: int, batch: int, rank: int, world: int) -> Iterator[Rows]:
@@ -223,11 +295,18 @@ def _takes_real(metric: Metric) -> bool:
     return "real" in inspect.signature(metric.update).parameters
 
 
+def _update_test(metric: ImageMetric, outputs: FeatureOutputs, rows: Rows, labels: Tensor | None) -> None:
+    """Show images of the test set, with their labels to a metric that takes them."""
+    update: Callable[..., None] = metric.update_test
+    update(outputs, rows, **({"labels": labels} if "labels" in inspect.signature(update).parameters else {}))
+
+
 def _update_stock(metric: Metric, images: Tensor, real: bool) -> None:
     """Show images to a torchmetrics metric in the form it was made for."""
-    if not getattr(metric, "used_custom_model", False):
+    pixels = images.dtype == torch.uint8
+    if pixels and not getattr(metric, "used_custom_model", False):
         images = images.expand(-1, 3, -1, -1)
-    if getattr(metric, "normalize", False):
+    if pixels and getattr(metric, "normalize", False):
         images = images.float() / 255
     if _takes_real(metric):
         metric.update(images, real=real)

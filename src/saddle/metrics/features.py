@@ -1,7 +1,8 @@
 """What turns images into features and class logits: the repository's own classifiers, and Inception.
 
 An extractor is an nn.Module with `name`, `features`, `classes`, `fingerprint`, and `forward(uint8 images)`. It knows
-its sizes without loading its weights; these are loaded at the first image.
+its sizes without loading its weights; these are loaded at the first image. Other backbones are in
+saddle.metrics.backbones.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import fusion
 
+from saddle.distributed import rank
 from saddle.errors import InputError
 from saddle.metrics import classifier as own
 from saddle.metrics.cache import cache_folder, digest
+from saddle.metrics.resizers import RESIZERS, Resizer
 
 if TYPE_CHECKING:
     from saddle.data.base import DataModule
@@ -50,18 +54,26 @@ def check_images(images: Tensor, name: str = "images") -> None:
 class FeatureExtractor(nn.Module, ABC):
     """Base of the extractors.
 
+    Args:
+        bf16: compute in bfloat16, which is several times as fast where the hardware multiplies it. The deviation of the
+            features from those in float32 is measured on the first images and printed.
+
     Attributes:
         name: what a report calls it.
         features: F, the length of a feature vector.
         classes: C, the number of classes.
+        deviation: of the features in bfloat16: |difference| / |features| in the Euclidean norm over the first images;
+            null before these, and in float32.
     """
 
     name: str
     features: int
     classes: int
 
-    def __init__(self) -> None:
+    def __init__(self, bf16: bool = False) -> None:
         super().__init__()
+        self.bf16 = bf16
+        self.deviation: float | None = None
         self._network: nn.Module | None = None
 
     @property
@@ -80,20 +92,48 @@ class FeatureExtractor(nn.Module, ABC):
 
     @abstractmethod
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
-        """The outputs for images that passed the checks."""
+        """The outputs for images that passed the checks: uint8, or float with the same range; see `dtype_of`."""
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Get what the weights need, once per machine: download them, or train them on the data."""
+
+    def describe(self) -> dict[str, str]:
+        """What a reader must know to compare a score made with it: the fingerprint, and more where there is more."""
+        deviation = {} if self.deviation is None else {"deviation": f"{self.deviation:.2e}"}
+        return {"fingerprint": self.fingerprint, "precision": self.precision, **deviation}
+
+    @property
+    def precision(self) -> str:
+        """In which the network computes."""
+        return "bfloat16" if self.bf16 else "float32"
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> FeatureOutputs:
         """Features and logits of uint8 images [N, C, H, W]."""
         check_images(images)
+        return self.outputs(images)
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor) -> FeatureOutputs:
+        """Features and logits of images [N, C, H, W] from 0 to 255, floats that nothing has rounded among them."""
         if self._network is None:
-            self._network = self.load().requires_grad_(False)
+            self._network = self._first(images)
         self._network.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
             return self.extract(self._network, images)
+
+    def _first(self, images: Tensor) -> nn.Module:
+        """The network in its precision; of bfloat16 the deviation is measured."""
+        network = self.load().requires_grad_(False)
+        if not self.bf16:
+            return network
+        exact = self.extract(network.to(images.device), images).features
+        network = network.to(torch.bfloat16)
+        self.deviation = float((self.extract(network, images).features - exact).norm() / exact.norm())
+        if rank() == 0:
+            where = f"features deviate by {self.deviation:.2%} from float32 on the first {len(images)} images"
+            print(f"{self.name} in bfloat16: {where}", flush=True)
+        return network
 
 
 class ClassifierExtractor(FeatureExtractor):
@@ -102,12 +142,13 @@ class ClassifierExtractor(FeatureExtractor):
     Args:
         name: of the classifier, which is that of its data; null is refused, as the data has none.
         classes: number of classes, needed where the classifier is not trained yet.
+        bf16: compute in bfloat16.
     """
 
     features = own.FEATURES
 
-    def __init__(self, name: str | None, classes: int | None = None):
-        super().__init__()
+    def __init__(self, name: str | None, classes: int | None = None, bf16: bool = False):
+        super().__init__(bf16)
         if not name:
             raise InputError(
                 "this data has no classifier (data.classifier is null): choose metrics=fid, metrics=none, "
@@ -132,13 +173,17 @@ class ClassifierExtractor(FeatureExtractor):
 
     @property
     def key(self) -> str:
-        """Its name."""
-        return f"classifier {self.name}"
+        """Its name and precision."""
+        return f"classifier {self.name} {self.precision}"
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights file."""
-        return digest("classifier", _file_hash(self._existing()))
+        """A hash of the weights file and of the precision."""
+        return digest("classifier", file_hash(self._existing()), *(["bfloat16"] if self.bf16 else []))
+
+    def describe(self) -> dict[str, str]:
+        """Beside the base's, the hash of the weights file."""
+        return {**super().describe(), "weights": file_hash(self._existing())}
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Train the classifier on the data's real labelled images, where there is none yet."""
@@ -167,7 +212,8 @@ class ClassifierExtractor(FeatureExtractor):
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
         """The hidden layer and the logits."""
         assert isinstance(network, own.Classifier)
-        return FeatureOutputs(*network(own.prepare_images(images, network.channels)))
+        seen = own.prepare_images(images, network.channels).to(dtype_of(network))
+        return FeatureOutputs(*(x.float() for x in network(seen)))
 
     def _existing(self) -> Path:
         if not self.path.is_file():
@@ -179,23 +225,30 @@ class ClassifierExtractor(FeatureExtractor):
 
 
 class InceptionExtractor(FeatureExtractor):
-    """Inception-v3 of 2015-12-05 as FID and IS are defined on it, with torch-fidelity's weights and resizing.
+    """Inception-v3 of 2015-12-05 as FID and IS are defined on it, with the weights of torch-fidelity.
 
-    Features are the 2048 of the last pooling; logits are those without the bias.
+    Features are the 2048 of the last pooling; logits are those without the bias. With the legacy resizer the outputs
+    are torch-fidelity's; batch norm is folded into the convolutions.
 
     Args:
         weights: a file in torch-fidelity's format; null: torch hub's folder, downloaded there on first use.
+        resizer: how images become 299 x 299 pixels, a name in `saddle.metrics.resizers`: legacy or clean.
+        bf16: compute in bfloat16.
     """
 
     name = "inception"
     features = 2048
     classes = 1008
 
-    def __init__(self, weights: str | None = None):
-        super().__init__()
+    def __init__(self, weights: str | None = None, resizer: str = "legacy", bf16: bool = False):
+        super().__init__(bf16)
         self.given = Path(weights).expanduser() if weights else None
         if self.given and not self.given.is_file():
             raise InputError(f"there are no Inception weights {self.given}: check the path")
+        if resizer not in RESIZERS:
+            raise InputError(f"resizer={resizer}: choose one of {', '.join(RESIZERS)}")
+        self.resizer = resizer
+        self.resize: Resizer = RESIZERS[resizer]
 
     @property
     def path(self) -> Path:
@@ -204,30 +257,25 @@ class InceptionExtractor(FeatureExtractor):
 
     @property
     def key(self) -> str:
-        """The weights file."""
-        return f"inception {self.path}"
+        """The weights file, the resizer and the precision."""
+        return f"inception {self.path} {self.resizer} {self.precision}"
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights file and of the resizer's name."""
+        """A hash of the weights file, of the resizer's name and of the precision."""
         self.prepare()
-        return digest("inception", "tensorflow-bilinear", _file_hash(self.path))
+        return digest("inception", self.resizer, file_hash(self.path), *(["bfloat16"] if self.bf16 else []))
+
+    def describe(self) -> dict[str, str]:
+        """Beside the base's, the resizer and the hash of the weights file."""
+        return {**super().describe(), "weights": file_hash(self.path), "resizer": self.resizer}
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Download the weights if they are not there."""
-        if self.path.is_file():
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(INCEPTION_URL, str(self.path), hash_prefix="6726825d", progress=False)
-        except (URLError, OSError, RuntimeError) as error:
-            raise InputError(
-                f"the Inception weights could not be downloaded ({error}): put {INCEPTION_URL} at {self.path}, "
-                "or choose metrics=frechet"
-            ) from error
+        fetch(INCEPTION_URL, self.path, "6726825d", "metrics=frechet")
 
     def load(self) -> nn.Module:
-        """torch-fidelity's network."""
+        """torch-fidelity's network, without batch norms."""
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         self.prepare()
@@ -240,17 +288,73 @@ class InceptionExtractor(FeatureExtractor):
             )
         except Exception as error:  # whatever a damaged pickle, archive or dictionary raises
             raise damaged from error
-        return network.to(memory_format=torch.channels_last)
+        if not all(bool(x.isfinite().all()) for x in network.parameters()):
+            raise damaged
+        return Inception(network).to(memory_format=torch.channels_last)
 
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
         """Pooled features and logits without bias; grey images are repeated to three channels."""
-        return FeatureOutputs(*network(images.expand(-1, 3, -1, -1)))
+        assert isinstance(network, Inception)
+        pixels = self.resize(images.float(), 299).expand(-1, 3, -1, -1)
+        return network((pixels - 128) / 128)
+
+
+class Inception(nn.Module):
+    """The layers of torch-fidelity's Inception, from resized images on.
+
+    Args:
+        network: torch-fidelity's; it is changed.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        for block in list(network.modules()):
+            convolution, norm = getattr(block, "conv", None), getattr(block, "bn", None)
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                block.conv, block.bn = fusion.fuse_conv_bn_eval(convolution, norm), nn.Identity()
+        layers = [layer for name, layer in network.named_children() if name != "fc"]
+        self.trunk = nn.Sequential(*layers, nn.Flatten())
+        self.weight = nn.Parameter(network.get_parameter("fc.weight").detach())
+
+    def forward(self, images: Tensor) -> FeatureOutputs:
+        """Float images [N, 3, 299, 299], where -1 is black and nearly 1 white."""
+        x = images.to(self.weight.dtype).contiguous(memory_format=torch.channels_last)
+        features = self.trunk(x).float()
+        return FeatureOutputs(features, F.linear(features, self.weight.float()))
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The type of a network's parameters, which its input must have."""
+    return next(network.parameters()).dtype
+
+
+def fetch(url: str, path: Path, hash_prefix: str | None, instead: str) -> None:
+    """Download a file unless it is there.
+
+    Args:
+        url: of the file.
+        path: where it goes.
+        hash_prefix: the first digits of its sha256, or None.
+        instead: what an error proposes to do without it.
+
+    Raises:
+        InputError: if that fails; it says which file to put where.
+    """
+    if path.is_file():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=hash_prefix, progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"the weights could not be downloaded ({error}): put {url} at {path}, or choose {instead}"
+        ) from error
 
 
 _hashes: dict[tuple[str, int, int], str] = {}
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
     """sha256 of a file, computed once for a given size and time of change."""
     stat = os.stat(path)
     key = (str(path), stat.st_size, stat.st_mtime_ns)

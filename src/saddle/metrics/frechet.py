@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.linalg import eigh, lapack
 from torch import Tensor
 
 from saddle.metrics.base import ImageMetric, require_images
@@ -13,31 +15,63 @@ from saddle.randomness import Rows
 
 
 def frechet_distance(
-    mean_real: Tensor, cov_real: Tensor, mean_fake: Tensor, cov_fake: Tensor, rank: int | None = None
+    mean_real: Tensor,
+    cov_real: Tensor,
+    mean_fake: Tensor,
+    cov_fake: Tensor,
+    ranks: tuple[int, int] | None = None,
 ) -> Tensor:
     """The squared Wasserstein-2 distance of two Gaussians, as FID uses it (Heusel et al. 2017, equation 6).
 
-    ``|mu_r - mu_g|^2 + Tr(S_r) + Tr(S_g) - 2 sum sqrt(eig(S_r^1/2 S_g S_r^1/2))``. The product under the root is
-    symmetric and positive semi-definite, so its eigenvalues come from a symmetric eigenproblem: they are real, and
-    those that rounding made negative are zero. With ``S_r = A A^T`` the matrix ``A^T S_g A`` has the same ones.
+    ``|mu_r - mu_g|^2 + Tr(S_r) + Tr(S_g) - 2 Tr((S_r S_g)^1/2)``. With ``S_r = A A^T`` (a pivoted Cholesky
+    factorisation, `factor`) the symmetric positive semi-definite ``A^T S_g A`` has the same eigenvalues as the product
+    but for zeros, so they are real, and those that rounding made negative are zero. The one of smaller rank r is
+    factorised; the eigenproblem is then r x r.
+
+    Computed on the CPU in float64 with LAPACK.
 
     Args:
         mean_real, mean_fake: [F].
         cov_real, cov_fake: [F, F], symmetric positive semi-definite.
-        rank: what the rank of both covariances cannot exceed (the smaller number of samples less one); eigenvalues
-            beyond it are rounding and are left out.
+        ranks: what the ranks of the two covariances cannot exceed (the numbers of samples less one); what a covariance
+            has beyond it is rounding and is left out.
 
     Returns:
-        float64 scalar, at least 0.
+        float64 scalar on the CPU, at least 0.
     """
-    mean_real, cov_real, mean_fake, cov_fake = (x.double() for x in (mean_real, cov_real, mean_fake, cov_fake))
-    k = min(len(mean_real), rank if rank is not None else len(mean_real))
-    values, vectors = torch.linalg.eigh(cov_real)
-    factor = vectors * values.clamp(min=0).sqrt()
-    inner = factor.T @ cov_fake @ factor
-    overlap = torch.linalg.eigvalsh((inner + inner.T) / 2)[-k:].clamp(min=0).sqrt().sum()
-    distance = (mean_real - mean_fake).square().sum() + cov_real.trace() + cov_fake.trace() - 2 * overlap
-    return distance.clamp(min=0)
+    means = [x.detach().cpu().double() for x in (mean_real, mean_fake)]
+    covariances = [x.detach().cpu().double().numpy() for x in (cov_real, cov_fake)]
+    size = len(means[0])
+    limits = [min(size, rank) for rank in (ranks or (size, size))]
+    if limits[1] < limits[0]:
+        covariances.reverse()
+    overlap = covariance_overlap(covariances[0], covariances[1], min(limits))
+    traces = sum(float(np.trace(x)) for x in covariances)
+    return ((means[0] - means[1]).square().sum() + traces - 2 * overlap).clamp(min=0)
+
+
+def covariance_overlap(first: np.ndarray, second: np.ndarray, rank: int) -> float:
+    """``Tr((first second)^1/2)`` of float64 [F, F] covariances, the first of which has at most the given rank."""
+    factored, order = factor(first, rank)
+    permuted = second[np.ix_(order, order)]
+    if factored.shape[1] == len(order):  # A^T S A for a triangular A: half the work of two products
+        inner = lapack.dsygst(permuted.T, factored, itype=2, lower=1, overwrite_a=1)[0]
+    else:
+        inner = factored.T @ permuted @ factored
+    if not inner.size:
+        return 0.0
+    values = eigh(inner, lower=True, eigvals_only=True, driver="ev", overwrite_a=True, check_finite=False)
+    return float(np.sqrt(values.clip(min=0)).sum())
+
+
+def factor(covariance: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """A pivoted Cholesky factorisation: A float64 [F, r] and an order with ``covariance[order][:, order] = A A^T``.
+
+    r is at most `rank`, and less where the rest is zero to rounding (a feature that is always zero, one that is the
+    copy of another): what is left then has no diagonal element above F times the machine's epsilon times the largest.
+    """
+    packed, pivots, found, _ = lapack.dpstrf(np.asfortranarray(covariance), lower=1)
+    return np.tril(packed)[:, : min(rank, found)], pivots - 1
 
 
 class FrechetDistance(ImageMetric):
@@ -45,6 +79,9 @@ class FrechetDistance(ImageMetric):
 
     States are sums (count, sum, outer products) in float64, so processes only add them up. Correct with fewer images
     than features; at least two on each side.
+
+    Known values: 0 for identical sets (to rounding), ``(m1 - m2)^2 + (s1 - s2)^2`` in one dimension. It is biased
+    upwards with few images: compare values of equal numbers, or see `FrechetInfinity`.
 
     Args:
         extractor: gives the features.
@@ -84,12 +121,24 @@ class FrechetDistance(ImageMetric):
         """The distance, float64 scalar; InputError with fewer than two images on a side."""
         require_images(self.real_n, "real")
         require_images(self.fake_n, "fake")
-        rank = int(min(self.real_n, self.fake_n)) - 1
-        real = _moments(self.real_n, self.real_sum, self.real_outer)
-        fake = _moments(self.fake_n, self.fake_sum, self.fake_outer)
-        return frechet_distance(*real, *fake, rank=rank)
+        real = moments_of_sums(self.real_n, self.real_sum, self.real_outer)
+        fake = moments_of_sums(self.fake_n, self.fake_sum, self.fake_outer)
+        return frechet_distance(*real, *fake, ranks=(int(self.real_n) - 1, int(self.fake_n) - 1))
 
 
-def _moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+def moments_of_sums(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [F] and covariance [F, F] from the count, the sum and the sum of outer products."""
     mean = total / n
     return mean, (outer - n * torch.outer(mean, mean)) / (n - 1)
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [F] and covariance [F, F], float64, of features [n, F]."""
+    mean = features.mean(0, dtype=torch.float64)
+    centred = features.double() - mean
+    return mean, centred.T @ centred / (len(features) - 1)
+
+
+def frechet_of_features(real: Tensor, fake: Tensor) -> Tensor:
+    """`frechet_distance` of features [n, F] and [m, F], float64 scalar."""
+    return frechet_distance(*moments(real), *moments(fake), ranks=(len(real) - 1, len(fake) - 1))

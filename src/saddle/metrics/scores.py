@@ -63,7 +63,8 @@ class ClassifierScore(ImageMetric):
     def _splits_of(self, n: int, rows: Rows | None, before: int) -> Tensor:
         if rows is None:
             return torch.arange(before, before + n) % self.splits
-        return torch.arange(rows.start, rows.stop) * self.splits // rows.total
+        # part i is [i N // splits, (i + 1) N // splits), as in torch-fidelity
+        return (torch.arange(rows.start + 1, rows.stop + 1) * self.splits - 1) // rows.total
 
     def compute(self) -> dict[str, Tensor]:
         """Mean, ``_std`` (with several splits), and ``_real`` (where real images were seen); at least 1."""

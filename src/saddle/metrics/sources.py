@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saddle.data.sets import ImageSet
 from saddle.errors import InputError
-from saddle.images import to_uint8
+from saddle.images import to_data
 from saddle.metrics.cache import digest
 from saddle.metrics.features import check_images
 
@@ -33,7 +33,7 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-        """Images uint8 [n, C, H, W] and labels int64 [n], null where they have none."""
+        """Images [n, C, H, W], uint8 pixels or floats of points, and labels int64 [n], null where they have none."""
         ...
 
     def fingerprint(self) -> str | None:
@@ -61,12 +61,20 @@ class SetSource:
 
 
 class ModelSource:
-    """The samples number 0 to `count` of a model."""
+    """The samples number 0 to `count` of a model, as data of `dtype` hold them."""
 
     name = "the model's samples"
 
-    def __init__(self, model: Any, count: int, seed: int = 0, ema: bool = True, truncation: float | None = None):
-        self.model, self.count = model, count
+    def __init__(
+        self,
+        model: Any,
+        count: int,
+        seed: int = 0,
+        ema: bool = True,
+        truncation: float | None = None,
+        dtype: torch.dtype = torch.uint8,
+    ):
+        self.model, self.count, self.dtype = model, count, dtype
         self.options: dict[str, Any] = {"seed": seed, "ema": ema, "truncation": truncation}
 
     def __len__(self) -> int:
@@ -77,7 +85,7 @@ class ModelSource:
         images, labels = self.model.sample(start, stop, **self.options)
         if not bool(images.isfinite().all()):
             raise InputError("the generator's images are not finite: the run has diverged")
-        return to_uint8(images), labels if self.model.conditional else None
+        return to_data(images, self.dtype), labels if self.model.conditional else None
 
     def fingerprint(self) -> str | None:
         """None: samples are always scored."""

@@ -1,0 +1,96 @@
+"""The Frechet distance extrapolated to infinitely many samples."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from saddle.errors import InputError
+from saddle.metrics.base import FeatureMetric, require_images
+from saddle.metrics.features import FeatureExtractor, FeatureOutputs
+from saddle.metrics.frechet import FrechetDistance, frechet_distance, moments, moments_of_sums
+from saddle.randomness import Rows, generator
+
+
+class FrechetInfinity(FeatureMetric):
+    """FID-infinity (Chong & Forsyth 2020, arXiv:1911.07023, section 3) where the extractor is Inception.
+
+    The bias of the Frechet distance is linear in 1/N to first order. It is computed for random parts of the fakes, of
+    sizes evenly spaced from `smallest` to all of them, and a line through the values against 1/N is read at 1/N = 0.
+    The real side is the whole set each time, so its own bias remains, as in the paper.
+
+    Known values: below the Frechet distance of all fakes; between samples of one distribution near that of the real
+    set's bias alone, and slightly negative values are possible.
+
+    Args:
+        extractor: gives the features.
+        points: number of sizes, at least 2.
+        smallest: number of fakes in the smallest part, at least 2 and fewer than there are.
+        seed: of the parts.
+        kwargs: of torchmetrics.Metric.
+    """
+
+    higher_is_better = False
+    sides: ClassVar[tuple[str, ...]] = ("fake",)
+
+    real_n: Tensor
+    real_sum: Tensor
+    real_outer: Tensor
+
+    def __init__(
+        self, extractor: FeatureExtractor, points: int = 15, smallest: int = 5000, seed: int = 0, **kwargs: Any
+    ):
+        super().__init__(extractor, **kwargs)
+        if points < 2 or smallest < 2:
+            raise InputError(f"fid_infinity: points={points}, smallest={smallest}; choose at least 2 of each")
+        self.points, self.smallest, self.seed = points, smallest, seed
+        size = extractor.features
+        self.add_state("real_n", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("real_sum", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("real_outer", torch.zeros(size, size, dtype=torch.float64), dist_reduce_fx="sum")
+
+    @property
+    def statistics(self) -> str:
+        """Those of the Frechet distance."""
+        return FrechetDistance.__qualname__
+
+    def accumulate(self, outputs: FeatureOutputs, real: bool, labels: Tensor | None, rows: Rows | None) -> None:
+        """Add sums of real features; keep those of fakes."""
+        if not real:
+            return super().accumulate(outputs, real, labels, rows)
+        features = outputs.features.double()
+        self.real_n += len(features)
+        self.real_sum += features.sum(0)
+        self.real_outer += features.T @ features
+
+    def compute(self) -> dict[str, Tensor]:
+        """The value at 1/N = 0, and ``_slope``, its increase with 1/N; float64 scalars.
+
+        InputError with no more fakes than the smallest part.
+        """
+        require_images(self.real_n, "real")
+        fake = self.gathered("fake")
+        if len(fake) <= self.smallest:
+            raise InputError(
+                f"fid_infinity: {len(fake)} fake images, of which the smallest part has smallest={self.smallest}: "
+                "score more images, or lower it"
+            )
+        sizes = torch.linspace(self.smallest, len(fake), self.points, dtype=torch.float64).long()
+        real = moments_of_sums(self.real_n, self.real_sum, self.real_outer)
+        values = torch.stack([self._value(real, fake, int(size)) for size in sizes])
+        slope, intercept = line(1 / sizes.double(), values)
+        return {"": intercept, "_slope": slope}
+
+    def _value(self, real: tuple[Tensor, Tensor], fake: Tensor, size: int) -> Tensor:
+        chosen = torch.randperm(len(fake), generator=generator(self.seed, "fid_infinity", size))[:size]
+        part = moments(fake[chosen.to(fake.device)])
+        return frechet_distance(*real, *part, ranks=(int(self.real_n) - 1, size - 1))
+
+
+def line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and intercept of the least-squares line through points x [n], y [n]."""
+    centred = x - x.mean()
+    slope = (centred * y).sum() / centred.square().sum()
+    return slope, y.mean() - slope * x.mean()

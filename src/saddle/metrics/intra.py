@@ -1,0 +1,51 @@
+"""The Frechet distance within classes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from saddle.errors import InputError
+from saddle.metrics.base import FeatureMetric
+from saddle.metrics.frechet import frechet_of_features
+
+
+class IntraFrechet(FeatureMetric):
+    """The mean over the classes of the Frechet distance of a class's fakes to its real images.
+
+    Intra-class FID (Miyato & Koyama 2018, arXiv:1802.05637, section 5) where the extractor is Inception: low only where
+    each class is right by itself, while FID does not notice classes that are swapped or collapse onto each other. A
+    fake's class is the one that it was asked to be. Published values use 5,000 fakes a class (from memory); few images
+    bias it upwards, more than FID.
+
+    Known values: 0 for identical sets.
+
+    Args:
+        extractor: gives the features.
+        kwargs: of torchmetrics.Metric.
+    """
+
+    higher_is_better = False
+    labelled: ClassVar[bool] = True
+
+    def compute(self) -> dict[str, Tensor]:
+        """The mean, and ``_classes``: the value of every class of the real images in the order of their labels.
+
+        InputError where a class has fewer than two images on a side.
+        """
+        real, fake = self.gathered("real"), self.gathered("fake")
+        real_labels, fake_labels = self.gathered("real", "labels"), self.gathered("fake", "labels")
+        values = []
+        for label in real_labels.unique().tolist():
+            parts = {"real": real[real_labels == label], "fake": fake[fake_labels == label]}
+            for side, part in parts.items():
+                if len(part) < 2:
+                    raise InputError(
+                        f"intra_fid: class {label} has {len(part)} {side} images and needs at least 2: "
+                        "score more images"
+                    )
+            values.append(frechet_of_features(parts["real"], parts["fake"]))
+        found = torch.stack(values)
+        return {"": found.mean(), "_classes": found}

@@ -1,0 +1,79 @@
+"""Every file of conf/metrics: what it builds, the options of its extractors, and those of conf/evaluate.yaml."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from tiny import CONF
+
+from saddle.errors import InputError
+from saddle.metrics.evaluate import build_metrics
+from saddle.run import resolvers
+from saddle.run.check import check_ranges, checked
+from saddle.run.compose import Composer
+
+NAMES = sorted(path.stem for path in (CONF / "metrics").glob("*.yaml") if path.stem != "none")
+DATA = {"modes": "ring", "stacked_modes": "stacked_digits"}
+PACKAGED = ("fid_dinov2", "fid_clip")
+
+
+def configuration(name: str) -> DictConfig:
+    resolvers.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [f"data={DATA.get(name, 'digits')}", f"metrics=[{name}]"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_builds_its_metric(name: str) -> None:
+    cfg = configuration(name)
+    assert [*cfg.metrics] == [name]
+    if name in PACKAGED:
+        pytest.importorskip("transformers")
+    nodes = OmegaConf.to_container(cfg.metrics, resolve=True)
+    assert [*build_metrics(nodes, "digits", 10)] == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extractors_have_the_same_options_everywhere(name: str) -> None:
+    extractor = configuration(name).metrics[name].get("extractor")
+    if extractor is not None:
+        assert extractor.bf16 is False
+        assert ("resizer" in extractor) == extractor._target_.endswith("InceptionExtractor")
+
+
+@pytest.fixture(scope="module")
+def composer() -> Iterator[Composer]:
+    resolvers.register()
+    with Composer(Path(CONF), "evaluate") as composer:
+        yield composer
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["seeds=[0,1,2]", "neighbours=4", "metrics=fid metrics.fid.extractor.resizer=clean", "metrics=[ppl,cas] n=50"],
+)
+def test_options_of_the_command(words: str, composer: Composer) -> None:
+    checked(composer, ["run=x", *words.split()], "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("n=1", "n=1: must be at least 2"),
+        ("neighbours=-1", "neighbours=-1: must be at least 0"),
+        ("metrics=fid metrics.fid.extractor.resizer=best", "resizer=best: must be one of legacy, clean"),
+        ("metrics=ppl metrics.ppl.space=x", "space=x: must be one of auto, z, w"),
+        ("metrics=ppl metrics.ppl.epsilon=0.0", "epsilon=0.0: must be above 0"),
+        ("neighbors=3", "there is no option neighbors"),
+    ],
+)
+def test_wrong_options_of_the_command(words: str, says: str, composer: Composer) -> None:
+    with pytest.raises(InputError, match=says):
+        checked(composer, ["run=x", *words.split()], "evaluate")
+
+
+def test_a_list_of_truncations_is_no_range(composer: Composer) -> None:
+    """The range of a single threshold would refuse it; the command checks the numbers itself."""
+    check_ranges({"truncation": [0.3, 1.0]}, composer.ranges(["run=x"]))
