@@ -52,7 +52,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setenv("SADDLE_CACHE", str(tmp_path))
     images = torch.randint(0, 256, (24, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     model = Model(images)
-    data = SimpleNamespace(train_set=MemorySet(images, torch.zeros(24).long()), classes=0)
+    data = SimpleNamespace(train_set=MemorySet(images, torch.zeros(24).long()), test_set=None, classes=0)
     trainer = SimpleNamespace(
         lightning_module=model, datamodule=data, loggers=[Logger()], is_global_zero=True, stopwatch=Stopwatch()
     )

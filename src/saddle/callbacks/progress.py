@@ -25,7 +25,7 @@ class ProgressBar(Callback):
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._drawn = 0.0
-        self._since: tuple[int, float] | None = None  # iteration and seconds from which the speed counts
+        self._since: tuple[float, float] | None = None  # kimg and seconds from which the speed counts
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Show the bar."""
@@ -40,7 +40,7 @@ class ProgressBar(Callback):
         if not trainer.is_global_zero:
             return
         if self._since is None:
-            self._since = pl_module.iteration, trainer.stopwatch.seconds
+            self._since = pl_module.kimg, trainer.stopwatch.seconds
         if self._progress is None:
             if pl_module.iteration % self.every == 0:
                 self.console.print(self.text(trainer, pl_module), highlight=False, soft_wrap=True)
@@ -61,8 +61,8 @@ class ProgressBar(Callback):
     def speed(self, pl_module: Any, seconds: float) -> float:
         """Real images per second of training, the first iteration left out."""
         assert self._since is not None
-        iteration, start = self._since
-        images = (pl_module.iteration - iteration) * pl_module.d_steps * pl_module.batch_size
+        kimg, start = self._since
+        images = 1000 * (pl_module.kimg - kimg)
         return images / (seconds - start) if seconds > start else 0.0
 
     def text(self, trainer: Any, pl_module: Any) -> str:
