@@ -56,7 +56,7 @@ def composer(project: Path) -> Iterator[Composer]:
         ("model.betas=[0.0,x]", ["model.betas[1]=x", "a number"]),
         ("data.flip=1", ["data.flip=1", "true or false"]),
         ("model=biggan data=plain", ["model=biggan", "data=plain", "labels"]),
-        ("data.resolution=33", ["data.resolution=33", "model=dcgan", "16, 32"]),
+        ("data.resolution=33", ["data.resolution=33", "model/generator=dcgan", "16, 32"]),
         ("trainer=ddp_cpu data.batch_size=63", ["data.batch_size=63", "2 processes", "multiple of 2"]),
         ("trainer.accumulate=3", ["data.batch_size=64", "trainer.accumulate=3", "multiple of 3"]),
         ("data.batch_size=0", ["data.batch_size=0"]),

@@ -52,11 +52,11 @@ OPTIONS = {
     "data/digits": "{resolution: 32, channels: 1, classes: 10, batch_size: 64, path: null, flip: false}",
     "data/plain": "{resolution: 32, channels: 1, classes: 0, batch_size: 64, path: null, flip: false}",
     "model/dcgan": (
-        "defaults:\n  - override /loss@_global_.loss: wasserstein\n"
-        "needs_labels: false\nresolutions: [16, 32]\nd_norm: batch\nwidth: 64\ng_lr: 2e-4\nbetas: [0.0, 0.9]\n"
-        'ema: null\ngenerator: {_target_: toy.G, width: "${model.width}"}'
+        "defaults:\n  - generator: dcgan\n  - override /loss@_global_.loss: wasserstein\n"
+        "needs_labels: false\nd_norm: batch\nwidth: 64\ng_lr: 2e-4\nbetas: [0.0, 0.9]\nema: null"
     ),
-    "model/biggan": "{needs_labels: true, resolutions: null, d_norm: spectral, width: 64, g_lr: 2e-4}",
+    "model/generator/dcgan": '{_target_: toy.G, resolutions: [16, 32], width: "${model.width}"}',
+    "model/biggan": "{needs_labels: true, d_norm: spectral, width: 64, g_lr: 2e-4}",
     "trainer/cpu": "{accelerator: cpu, devices: 1, num_nodes: 1, accumulate: 1}",
     "trainer/ddp_cpu": "{accelerator: cpu, devices: 2, num_nodes: 1, accumulate: 1}",
     "logger/none": "{}",

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from saddle.data.base import DataModule
 from saddle.errors import InputError
 from saddle.models.base import GAN
-from saddle.networks.discriminator import Discriminator
+from saddle.networks.discriminator import Discriminator, MinibatchFeatures
 from saddle.run.check import length
 from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
@@ -55,11 +55,9 @@ def build_model(cfg: DictConfig) -> GAN:
     # what a model's class does not take (width, d_norm, ...) is there for its networks, which interpolate it
     taken = {name for base in cls.__mro__[: cls.__mro__.index(GAN) + 1] for name in inspect.signature(base).parameters}
     options |= {str(name): value for name, value in cfg.model.items() if name in taken - {"generator", "discriminator"}}
-    trunk = instantiate(cfg.model.trunk)
-    head = instantiate(cfg.model.head)(features=trunk.features)
     model = cls(
         generator=instantiate(cfg.model.generator),
-        discriminator=Discriminator(trunk, head),
+        discriminator=build_discriminator(cfg),
         loss=instantiate(cfg.loss),
         penalties={str(name): instantiate(penalty) for name, penalty in cfg.penalty.items()},
         augment=instantiate(cfg.augment),
@@ -69,6 +67,15 @@ def build_model(cfg: DictConfig) -> GAN:
     if cfg.compile:
         compile_networks(model)
     return model
+
+
+def build_discriminator(cfg: DictConfig) -> Discriminator:
+    """Trunk, minibatch features and head of the configuration; each is made for what the one before it gives."""
+    node = cfg.model
+    trunk = instantiate(node.trunk, channels=node.trunk.channels * node.packing)
+    minibatch = MinibatchFeatures(trunk.features, node.minibatch) if node.minibatch else None
+    head = instantiate(node.head)(features=trunk.features + node.minibatch)
+    return Discriminator(trunk, head, node.packing, minibatch)
 
 
 def compile_networks(model: GAN) -> None:

@@ -80,7 +80,15 @@ AFTER = {
     "fake": optional(SCALAR),
     "sweep": optional(SCALAR),
 }
-TABLES = {"train": TRAIN}  # every other command: AFTER
+SEVERAL = Kind(
+    "a number above 0, or a list of them",
+    lambda value: (
+        POSITIVE.accepts(value)
+        or (isinstance(value, list) and bool(value) and all(x is None or POSITIVE.accepts(x) for x in value))
+    ),
+)
+EVALUATE = AFTER | {"truncation": optional(SEVERAL)}
+TABLES = {"train": TRAIN, "evaluate": EVALUATE}  # every other command: AFTER
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -247,17 +255,78 @@ def processes(config: Config) -> int | None:
 
 def needs_labels(config: Config) -> str | None:
     """A model that needs labels gets them."""
-    if get(config, "model.needs_labels") and not get(config, "data.classes"):
+    needed = any(get(config, f"model{part}.needs_labels") for part in ("", ".generator", ".head"))
+    if needed and not get(config, "data.classes"):
         return f"{chosen(config, 'model')} needs labels, and {chosen(config, 'data')} has none (data.classes=0)"
     return None
 
 
 def resolution_supported(config: Config) -> str | None:
-    """The model can draw images of the data's resolution."""
-    resolution, supported = get(config, "data.resolution"), get(config, "model.resolutions")
-    if supported and resolution not in supported:
+    """Both networks are made for the data's resolution."""
+    resolution = get(config, "data.resolution")
+    for part in ("generator", "trunk"):
+        supported = get(config, f"model.{part}.resolutions")
+        if supported and resolution not in supported:
+            listed = ", ".join(map(str, supported))
+            return f"data.resolution={resolution}: {chosen(config, f'model/{part}')} supports {listed}"
+    return None
+
+
+def conditioning_supported(config: Config) -> str | None:
+    """The generator can be conditioned in the way that is asked for."""
+    how, supported = get(config, "model.g_conditioning"), get(config, "model.generator.conditionings")
+    if supported and how not in supported:
         listed = ", ".join(map(str, supported))
-        return f"data.resolution={resolution}: {chosen(config, 'model')} supports {listed}"
+        return f"model.g_conditioning={how}: {chosen(config, 'model/generator')} has {listed}"
+    return None
+
+
+def loss_supported(config: Config) -> str | None:
+    """A model whose game is its own names the losses whose logits it plays on."""
+    supported = get(config, "model.losses")
+    if supported and get(config, "choices.loss") not in supported:
+        listed = ", ".join(supported)
+        return f"{chosen(config, 'loss')}: {chosen(config, 'model')} is a game of its own, on loss={listed}"
+    return None
+
+
+def domains_fit(config: Config) -> str | None:
+    """A model that translates between domains gets data with as many."""
+    needed = get(config, "model.domains")
+    if needed and needed != get(config, "data.domains"):
+        return (
+            f"{chosen(config, 'model')} translates between two domains, and {chosen(config, 'data')} has one: "
+            "data=unpaired_digits, or data=unpaired_folder data.path=DIR"
+        )
+    return None
+
+
+def energy_of_reconstruction(config: Config) -> str | None:
+    """An energy is a reconstruction error."""
+    if get(config, "loss.needs_reconstruction") and not get(config, "model.head.reconstructs"):
+        return (
+            f"{chosen(config, 'loss')} reads the reconstruction error of an autoencoder, and "
+            f"{chosen(config, 'model/head')} has none: model=ebgan, or model/head=reconstruction"
+        )
+    return None
+
+
+def packing_fits(config: Config) -> str | None:
+    """Packs are whole on every process, and no head asks for the label of a pack."""
+    packing, batch = get(config, "model.packing") or 1, get(config, "data.batch_size") or 0
+    share = (processes(config) or 1) * (get(config, "trainer.accumulate") or 1)
+    if packing > 1 and batch % (packing * share):
+        return f"model.packing={packing}: data.batch_size={batch} must be a multiple of {packing * share}"
+    if packing > 1 and get(config, "model.head.needs_labels"):
+        return f"model.packing={packing}: {chosen(config, 'model/head')} reads one label an image; add model/head=none"
+    return None
+
+
+def top_k_fits(config: Config) -> str | None:
+    """A loss that pairs generated images with real ones needs all of them."""
+    top_k = get(config, "model.top_k")
+    if top_k is not None and top_k < 1 and get(config, "loss.reads_real"):
+        return f"model.top_k={top_k}: {chosen(config, 'loss')} compares all images with real ones; leave it 1"
     return None
 
 
@@ -284,6 +353,11 @@ def gradient_penalty_without_batch_norm(config: Config) -> str | None:
             f"penalty {per_sample[0]} takes each sample's gradient, and batch norm in D mixes the samples: "
             "add model.d_norm=none"
         )
+    if per_sample and get(config, "model.minibatch"):
+        return (
+            f"penalty {per_sample[0]} takes each sample's gradient, and minibatch discrimination mixes the samples: "
+            "leave model.minibatch 0"
+        )
     return None
 
 
@@ -300,8 +374,11 @@ def monitor_is_produced(config: Config) -> str | None:
 
 
 def scores(config: Config) -> list[str]:
-    """The keys that the chosen metrics log: those under `scores` in a metric's yaml, else its name."""
+    """The keys that metrics log (those under `scores` in a metric's yaml, else its name) and callbacks (`scores`)."""
     keys = []
+    for callback in (get(config, "callbacks") or {}).values():
+        listed = callback.get("scores") if isinstance(callback, Mapping) else None
+        keys += [f"eval/{score}" for score in listed or []]
     for name, metric in (get(config, "metrics") or {}).items():
         listed = metric.get("scores") if isinstance(metric, Mapping) else None
         keys += [f"eval/{score}" for score in listed or [name]]
@@ -312,7 +389,13 @@ Rule = Callable[[Config], str | None]
 RULES: Sequence[Rule] = (
     needs_labels,
     resolution_supported,
+    conditioning_supported,
+    loss_supported,
+    domains_fit,
+    energy_of_reconstruction,
     batch_divides,
+    packing_fits,
+    top_k_fits,
     gradient_penalty_without_batch_norm,
     monitor_is_produced,
 )

@@ -15,11 +15,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from saddle.errors import InputError
+from saddle.run.direction import higher_is_better
 from saddle.run.folder import sync_folder
 from saddle.run.stopwatch import paused
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-HIGHER_IS_BETTER = ("inception_score", "classifier_score", "accuracy", "precision", "recall", "density", "coverage")
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -227,4 +227,4 @@ def improves(monitor: str, score: float, best: float | None) -> bool:
         return False
     if best is None:
         return True
-    return score > best if any(word in monitor for word in HIGHER_IS_BETTER) else score < best
+    return score > best if higher_is_better(monitor) else score < best

@@ -121,6 +121,8 @@ class Composer:
         except (InputError, *COMPOSITION_ERRORS):
             known = []
         known += [group for group in self.groups() if group != "hydra"]
+        if key in known:  # Hydra wants a plus before what adds to a mapping
+            return f" that takes new entries so: write '+{key}=...'"
         return near(key, known) or near(key, {name.rpartition(".")[2]: name for name in known}, last=True)
 
     @staticmethod

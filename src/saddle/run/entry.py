@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.errors import InputError
-from saddle.run import jobs, resolvers, signals
+from saddle.run import jobs, resolvers, search, signals
 from saddle.run.check import checked
 from saddle.run.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
 from saddle.run.folder import RUN_DIR, RunFolder, is_first_process, make_unique, new_folder
@@ -92,7 +92,7 @@ def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer
     with composer:
         single = [text for text in args.overrides if not ambiguous(text)]
         if args.multirun and value_of(single, "resume") is not None:
-            return resume_sweep(args.overrides)
+            return resume_sweep(composer, args.overrides)
         if not args.multirun and composer.compose(single).hydra.mode != RunMode.MULTIRUN:
             return run(composer, args.overrides)
         folder = sweep_folder(composer, single)
@@ -145,12 +145,15 @@ def live(task: Training, config: DictConfig, folder: RunFolder) -> int:
 # ----------------------------------------------------------------------------------------------------------- a sweep
 
 
-def resume_sweep(overrides: list[str]) -> int:
+def resume_sweep(composer: Composer, overrides: list[str]) -> int:
     """Run what is not done in the sweep folder that `-m resume=DIR` names; the exit status."""
     others = [text for text in overrides if parse(text).key_or_group != "resume"]
     if others:
         raise InputError(f"-m resume=SWEEP_DIR takes no other option: leave out {' '.join(others)}")
-    return jobs.resume_sweep(str(value_of(overrides, "resume")), os.path.abspath(sys.argv[0]))
+    folder, script = str(value_of(overrides, "resume")), jobs.this_script()
+    if search.is_search(folder):
+        return search.resume(folder, script, composer)
+    return jobs.resume_sweep(folder, script)
 
 
 def sweep_folder(composer: Composer, overrides: list[str]) -> Path:

@@ -11,7 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from saddle.errors import InputError
 
 #: Keys that the config check reads and no constructor takes.
-FACTS = ("per_sample_gradient", "scores")
+FACTS = (
+    "reads_real",
+    "per_sample_gradient",
+    "scores",
+    "resolutions",
+    "conditionings",
+    "needs_labels",
+    "reconstructs",
+    "needs_reconstruction",
+)
 
 
 def instantiate(node: Any, **arguments: Any) -> Any:

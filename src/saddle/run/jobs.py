@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,15 +26,22 @@ from saddle.run import signals
 from saddle.run.check import checked, processes
 from saddle.run.compose import Composer, parse
 from saddle.run.folder import RUN_DIR, RunFolder, job_name, write_atomic
-from saddle.run.status import DONE, FAILED, Preempted
+from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted
 
 LIST = "jobs.json"  # in the sweep folder: what its jobs are
+LOCK = ".lock"  # in the sweep folder: held by the process that runs it, and by its jobs
+PRUNED = "pruned"  # status of a job that was ended because it was hopeless; it does not run again
+FINISHED = ("done", PRUNED)
 LAUNCH_VARIABLES = (
     "LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
     "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT",
     "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE", RUN_DIR,
 )  # fmt: skip
 POLL_SECONDS = 0.05
+GRACE_SECONDS = 15.0  # between asking a process tree to end and killing it
+ASKED_TO_END = {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
+STATUS_OF_EXIT = {**{code: status for status, code in EXIT_STATUS.items()}, **ASKED_TO_END}
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @dataclass
@@ -53,6 +63,7 @@ class Sweep:
         flags: further arguments of the script.
         at_once: jobs that run at the same time.
         jobs: all jobs so far.
+        lock: the descriptor of the lock, while this process holds it.
     """
 
     folder: Path
@@ -60,6 +71,7 @@ class Sweep:
     flags: list[str] = field(default_factory=list)
     at_once: int = 1
     jobs: list[Job] = field(default_factory=list)
+    lock: int | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, folder: Path, script: str) -> Sweep:
@@ -83,9 +95,31 @@ class Sweep:
         """Where a job writes."""
         return RunFolder(self.folder / job.folder)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the sweep folder. Jobs inherit the lock: while one that outlived its parent runs, it stays held.
+
+        Raises:
+            InputError: if another process runs this sweep.
+        """
+        with open(self.folder / LOCK, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{self.folder}: the sweep is running already, or a job of it has not ended yet; wait for it"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            self.lock = file.fileno()
+            try:
+                yield
+            finally:
+                self.lock = None
+
     def unfinished(self) -> list[Job]:
-        """The jobs that are not done."""
-        return [job for job in self.jobs if self.run_folder(job).results().get("status") != "done"]
+        """The jobs that are not done, nor ended because they were hopeless."""
+        return [job for job in self.jobs if self.run_folder(job).results().get("status") not in FINISHED]
 
     def command(self, job: Job) -> list[str]:
         """The command line of a job: it begins, or goes on if it has begun before."""
@@ -112,35 +146,67 @@ def quoted(path: Path) -> str:
 # ---------------------------------------------------------------------------------------------------- running the jobs
 
 
-def run_jobs(sweep: Sweep, todo: Sequence[Job]) -> list[Job]:
+class Plan:
+    """Which jobs run: these, in order. A search decides as it goes.
+
+    Args:
+        jobs: to run.
+    """
+
+    def __init__(self, jobs: Sequence[Job]):
+        self.waiting, self.total = list(jobs), len(jobs)
+
+    def next(self) -> Job | None:
+        """The job to start now that there is room for one; None if there is none, until another has ended."""
+        return self.waiting.pop(0) if self.waiting else None
+
+    def hopeless(self, job: Job) -> str | None:
+        """Why a running job is to be ended, or None; asked again and again."""
+        return None
+
+    def ended(self, job: Job) -> None:
+        """A job has ended, and its results.json says how."""
+
+
+def run_jobs(sweep: Sweep, todo: Sequence[Job] | Plan) -> list[Job]:
     """Run jobs, at most `sweep.at_once` at a time, and say on the terminal how each ends.
 
     A signal to this process is handed on to the running jobs, which save and end; no further job starts.
 
     Returns:
-        The jobs that did not end well.
+        The jobs that did not end well. One that was ended because it was hopeless is not among them.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C.
         Preempted: after SIGTERM or SIGUSR1.
     """
-    waiting, running, failed = list(todo), {}, []  # type: ignore[var-annotated]
+    plan = todo if isinstance(todo, Plan) else Plan(todo)
+    running: dict[subprocess.Popen[bytes], Job] = {}
+    failed, started = [], 0
     signals.install()
     signals.arm(True)
     told = None
     try:
-        while running or (waiting and not told):
-            while waiting and len(running) < sweep.at_once and not told:
-                job = waiting.pop(0)
+        while True:
+            while len(running) < sweep.at_once and not told and (job := plan.next()) is not None:
                 running[start(sweep, job)] = job
-                print(f"[{len(todo) - len(waiting)}/{len(todo)}] {job.folder}: started", flush=True)
+                started += 1
+                print(f"[{started}/{plan.total}] {job.folder}: started", flush=True)
+            if not running:
+                break
             if signals.received() and not told:
                 told = signals.received()
                 tell(running, signal.SIGINT if told == "interrupted" else signal.SIGTERM)
-            for process in [process for process in running if process.poll() is not None]:
-                job = running.pop(process)
-                if not conclude(sweep, job, process.returncode):
+            for process, job in list(running.items()):
+                hopeless = None if told or process.poll() is not None else plan.hopeless(job)
+                if hopeless:
+                    end_tree(process)
+                if process.poll() is None:
+                    continue
+                del running[process]
+                if not conclude(sweep, job, process.returncode, hopeless):
                     failed.append(job)
+                plan.ended(job)
             time.sleep(POLL_SECONDS)
     finally:
         tell(running, signal.SIGKILL)
@@ -158,11 +224,32 @@ def start(sweep: Sweep, job: Job) -> subprocess.Popen[bytes]:
     run.results_file.unlink(missing_ok=True)
     with open(run.path / "output.log", "ab") as log:
         return subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=() if sweep.lock is None else (sweep.lock,),
+            preexec_fn=end_with_parent(),
         )
 
 
-def tell(running: dict[subprocess.Popen[bytes], Job], number: int) -> None:
+def end_with_parent() -> Callable[[], None] | None:
+    """What a job's process does first: ask the system for a SIGTERM when this process dies (on Linux)."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the request
+            os._exit(EXIT_STATUS["preempted"])
+
+    return ask
+
+
+def tell(running: Iterable[subprocess.Popen[bytes]], number: int) -> None:
     """Send a signal to every process of the running jobs."""
     for process in running:
         try:
@@ -171,16 +258,35 @@ def tell(running: dict[subprocess.Popen[bytes], Job], number: int) -> None:
             continue  # it ended in between
 
 
-def conclude(sweep: Sweep, job: Job, code: int) -> bool:
-    """See how a job ended, write it down where the job could not, and say it; whether it ended well."""
+def end_tree(process: subprocess.Popen[bytes]) -> None:
+    """End a job's process tree: it may save first, but not for longer than `GRACE_SECONDS`."""
+    tell([process], signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    tell([process], signal.SIGKILL)  # what is left of the tree
+    process.wait()
+
+
+def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None) -> bool:
+    """See how a job ended, write it down where the job could not, and say it; whether it ended well.
+
+    Args:
+        sweep: whose job it is.
+        job: that ended.
+        code: its exit status, or minus a signal.
+        hopeless: why it was ended, if it was.
+    """
     run = sweep.run_folder(job)
     status = run.results().get("status")
-    if code != DONE and status in (None, "done"):
-        status = "failed"
+    if hopeless and status != "done":
+        status = PRUNED
+        run.record(status=status, error=hopeless)
+    elif code != DONE and status in (None, "done"):
+        status = STATUS_OF_EXIT.get(code, "failed")
         run.record(status=status, error=cause(run, code))
     error = run.results().get("error")
     print(f"    {job.folder}: {status or 'done'}{f' ({error})' if error else ''}", flush=True)
-    return code == DONE
+    return code == DONE or status in FINISHED
 
 
 def cause(run: RunFolder, code: int) -> str:
@@ -199,16 +305,35 @@ def cause(run: RunFolder, code: int) -> str:
 def resume_sweep(folder: str, script: str) -> int:
     """Run what is not done in a sweep folder; the exit status."""
     sweep = Sweep.load(Path(folder), script)
-    todo = sweep.unfinished()
-    if not todo:
-        print(f"{folder}: all {len(sweep.jobs)} jobs are done")
-        return DONE
-    return FAILED if run_jobs(sweep, todo) else DONE
+    with sweep.locked():
+        todo = sweep.unfinished()
+        if not todo:
+            print(f"{folder}: all {len(sweep.jobs)} jobs are done")
+            return DONE
+        return FAILED if run_jobs(sweep, todo) else DONE
 
 
 # ----------------------------------------------------------------------------------------------------- Hydra's launcher
 
 failed_jobs: list[Job] = []  # of this process's sweep; Hydra gives no other way to hand them out
+
+
+def composer_of(hydra_config: DictConfig) -> tuple[Composer, list[str]]:
+    """A composer of the configs that Hydra runs on, and the overrides of Hydra that every job needs."""
+    conf = next(source.path for source in hydra_config.runtime.config_sources if source.provider == "main")
+    kept = [text for text in hydra_config.overrides.hydra if text.startswith("hydra.searchpath")]
+    return Composer(Path(conf), hydra_config.job.config_name), kept
+
+
+def this_script() -> str:
+    """The script that this process runs, which its jobs run too."""
+    return os.path.abspath(sys.argv[0])
+
+
+def new_sweep(folder: Path, at_once: int) -> Sweep:
+    """A sweep without jobs, with the flags of this process."""
+    flags = [text for text in sys.argv[1:] if text.startswith("--config-")]
+    return Sweep(folder, this_script(), flags, at_once)
 
 
 class Processes(Launcher):
@@ -232,12 +357,10 @@ class Processes(Launcher):
         """
         assert self.config is not None
         hydra_config = self.config.hydra
-        conf = next(source.path for source in hydra_config.runtime.config_sources if source.provider == "main")
-        composer = Composer(Path(conf), hydra_config.job.config_name)
+        composer, kept = composer_of(hydra_config)
         given = [parse(text) for text in hydra_config.overrides.task]
         swept = {override.key_or_group for override in given if override.is_sweep_override()}
         swept |= set(hydra_config.sweeper.get("params") or {})  # a study's
-        kept = [text for text in hydra_config.overrides.hydra if text.startswith("hydra.searchpath")]
         batch = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             try:
@@ -248,18 +371,16 @@ class Processes(Launcher):
             batch.append(Job(job_name(number, varied), [*kept, *overrides], processes(config) or 1))
             at_once = config["study"]["jobs"]
         sweep = self._sweep(at_once if batch else 1)
-        sweep.jobs += batch
-        sweep.save()
-        failed_jobs.extend(run_jobs(sweep, batch))
+        with sweep.locked():
+            sweep.jobs += batch
+            sweep.save()
+            failed_jobs.extend(run_jobs(sweep, batch))
         return [self._job_return(sweep, job) for job in batch]
 
     def _sweep(self, at_once: int) -> Sweep:
         assert self.config is not None
-        folder, script = Path(self.config.hydra.sweep.dir), os.path.abspath(sys.argv[0])
-        if (folder / LIST).exists():
-            return Sweep.load(folder, script)
-        flags = [text for text in sys.argv[1:] if text.startswith("--config-")]
-        return Sweep(folder, script, flags, at_once)
+        folder = Path(self.config.hydra.sweep.dir)
+        return Sweep.load(folder, this_script()) if (folder / LIST).exists() else new_sweep(folder, at_once)
 
     @staticmethod
     def _job_return(sweep: Sweep, job: Job) -> JobReturn:

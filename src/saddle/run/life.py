@@ -38,7 +38,7 @@ class Life(Callback):
         folder: of the run.
         iterations: at which the run ends, or None.
         minutes: of training after which the run ends, or None.
-        images_per_iteration: real images that all processes take in one iteration.
+        images_per_iteration: real images that all processes take in one iteration, where the module has no `kimg`.
         log_every: iterations between two rows of timing.csv.
 
     Attributes:
@@ -61,7 +61,8 @@ class Life(Callback):
         self.best_frechet: float | None = None
         self.peak_memory = 0
         self._steps = 0  # of this process
-        self._warm: tuple[int, float] | None = None  # steps and seconds when the warm-up was over
+        self._shown = 0  # images of the whole run
+        self._warm: tuple[int, float] | None = None  # images and seconds when the warm-up was over
 
     def state_dict(self) -> dict[str, Any]:
         """What the next process of this run must know."""
@@ -100,8 +101,9 @@ class Life(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Count, and end the run where it is time."""
         self._steps += 1
+        self._shown = self.images(pl_module)
         if self._steps == WARM_UP:
-            self._warm = (self._steps, self.stopwatch.seconds)
+            self._warm = (self._shown, self.stopwatch.seconds)
         iteration = iteration_of(pl_module)
         self.see_scores(pl_module)
         if iteration % self.log_every == 0:
@@ -177,10 +179,15 @@ class Life(Callback):
 
     def images_per_second(self) -> float | None:
         """Real images per second of training, the warm-up left out; None before its end."""
-        if self._warm is None or self._steps <= self._warm[0]:
+        if self._warm is None or self._shown <= self._warm[0]:
             return None
-        steps, seconds = self._steps - self._warm[0], self.stopwatch.seconds - self._warm[1]
-        return steps * self.images_per_iteration / seconds if seconds > 0 else None
+        images, seconds = self._shown - self._warm[0], self.stopwatch.seconds - self._warm[1]
+        return images / seconds if seconds > 0 else None
+
+    def images(self, module: LightningModule) -> int:
+        """Real images that the finished iterations have shown, by the module's own count if it has one."""
+        kimg = getattr(module, "kimg", None)
+        return iteration_of(module) * self.images_per_iteration if kimg is None else round(1000 * float(kimg))
 
     def figures(self, module: LightningModule) -> dict[str, Any]:
         """What results.json says of the run."""
@@ -189,7 +196,7 @@ class Life(Callback):
         players = {name: getattr(module, name, None) for name in ("generator", "discriminator")}
         return {
             "iterations": iteration,
-            "kimg": iteration * self.images_per_iteration / 1000,
+            "kimg": self.images(module) / 1000,
             "seconds": self.stopwatch.seconds,
             "images_per_second": self.images_per_second(),
             **{f"parameters/{name}": sum(p.numel() for p in net.parameters()) for name, net in players.items() if net},
@@ -197,6 +204,7 @@ class Life(Callback):
             **{name: value for name, value in scores.items() if name.startswith("eval/")},
             "diverged": any(value != value for value in scores.values()),
             "collapsed": collapsed(scores, self.best_frechet),
+            "warnings": list(getattr(module, "warnings", [])),
         }
 
 

@@ -18,7 +18,13 @@ def pick(key: Any, table: Mapping[Any, Any]) -> Any:
     return table.get(key, list(table.values())[-1])
 
 
+def times(a: float, b: float) -> float:
+    """A product, e.g. `${times:8,${model.width}}`."""
+    return a * b
+
+
 def register() -> None:
     """Make the resolvers known; may be called again."""
     OmegaConf.register_new_resolver("pick", pick, replace=True)
+    OmegaConf.register_new_resolver("times", times, replace=True)
     OmegaConf.register_new_resolver("count_classes", count_classes, replace=True, use_cache=True)

@@ -1,0 +1,159 @@
+"""From a sweep folder to its report. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+
+from saddle.errors import InputError
+from saddle.report import figures, page
+from saddle.report.page import plural
+from saddle.report.reading import read_sweep
+from saddle.report.sections import sections_of
+from saddle.report.settings import label
+from saddle.report.study import FEW, Study
+from saddle.report.tables import write_tables
+from saddle.run.compose import near
+from saddle.run.folder import write_atomic
+
+DPI = 160
+
+
+def build_report(cfg: DictConfig) -> Path:
+    """Write the report of `cfg.sweep`: an HTML file, and beside it CSV files and the figures.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        InputError: if the folder, the score or a setting that an option names is not there; says what is.
+    """
+    if cfg.sweep is None:
+        raise InputError(
+            "sweep=DIR must be given: a folder that holds run folders, e.g. logs/sweep/2026-11-21_10-00-00"
+        )
+    sweep = Path(str(cfg.sweep))
+    study = Study(read_sweep(sweep, cfg.score), cfg.score, cfg.seed, cfg.resamples, cfg.trees)
+    by = study.split(None if cfg.by is None else str(cfg.by))
+    named = named_slice(study, list(cfg.where))
+    rows, columns = grid_settings(study, cfg.rows, cfg.columns, named)
+    fixed = completed_slice(study, rows, columns, named)
+    out = Path(str(cfg.out)) if cfg.out is not None else sweep / "report" / "report.html"
+    if out.suffix != ".html":
+        raise InputError(f"out={out}: must be a file that ends in .html; CSV files and figures are written beside it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawn = draw_all(study, by, rows, columns, fixed, out.parent)
+    write_tables(study, by, out.parent)
+    sections = sections_of(study, by, fixed, drawn)
+    title = f"{study.score} over {plural(len(study.cells), 'combination')} of settings"
+    write_atomic(out, page.page(title, str(sweep), page.summary(study), sections))
+    print(
+        f"{plural(len(study.runs), 'run')}, {plural(len(study.settings), 'setting')} varied; report: {out}", flush=True
+    )
+    return out
+
+
+# ------------------------------------------------------------------------------------------------------------- choices
+
+
+def named_slice(study: Study, where: Sequence[Any]) -> dict[int, str]:
+    """The levels that `where` names, by setting.
+
+    Args:
+        study: the sweep.
+        where: texts like "model.d_steps:1".
+
+    Raises:
+        InputError: naming what is wrong.
+    """
+    fixed: dict[int, str] = {}
+    for text in map(str, where):
+        key, colon, value = text.partition(":")
+        if not colon:
+            raise InputError(f"where={text}: write key:value, e.g. where=[model.d_steps:1]")
+        k = study.index("where", key)
+        names = {label(each): name for name, values in study.settings[k].levels() for each in values}
+        if value not in names:
+            raise InputError(f"where={text}: no run has it{near(value, names)} ({key}: {', '.join([*names][:12])})")
+        fixed[k] = names[value]
+    return fixed
+
+
+def grid_settings(study: Study, rows: Any, columns: Any, fixed: Collection[int]) -> tuple[int | None, int | None]:
+    """The settings of rows and columns of the sample grids: those named, else the most important with few levels.
+
+    Raises:
+        InputError: if they are the same, or one of them is held fixed by `where`.
+    """
+    i = None if rows is None else study.index("rows", str(rows))
+    j = None if columns is None else study.index("columns", str(columns))
+    if i is not None and i == j:
+        raise InputError(f"rows={rows} and columns={columns} are the same setting: choose two, or leave one out")
+    for option, name, k in (("rows", rows, i), ("columns", columns, j)):
+        if k in fixed:
+            raise InputError(f"{option}={name}: where= holds it at one value; leave it out of one of the two")
+    free = [k for k in study.order if k not in (i, j, *fixed) and len(study.settings[k].levels()) <= FEW]
+    if j is None and free:
+        j = free.pop(0)
+    if i is None and free:
+        i = free.pop(0)
+    return i, j
+
+
+def completed_slice(study: Study, i: int | None, j: int | None, fixed: dict[int, str]) -> dict[int, str]:
+    """The levels at which the sample grids hold the settings that they do not show.
+
+    Those not named are held as in the best run, so that like is compared with like; where that would leave a quarter of
+    the fields empty, as in a search at random, they are not held at all.
+    """
+    best = next((i for i in study.best_first(study.newest) if study.runs[i].config), None)
+    if best is None:
+        return fixed
+    rest = {
+        k: next(level.name for level in levels if best in level.rows)
+        for k, levels in enumerate(study.levels)
+        if k not in (i, j, *fixed)
+    }
+    held = {**rest, **fixed}
+    shown, possible = (
+        sum(run is not None for row in figures.sample_cells(study, i, j, levels) for _, run in row)
+        for levels in (held, fixed)
+    )
+    return held if shown >= 0.75 * possible else fixed
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def draw_all(
+    study: Study, by: int | None, rows: int | None, columns: int | None, fixed: dict[int, str], folder: Path
+) -> dict[str, Path | None]:
+    """Draw every figure into a PNG file; None for those that have nothing to show."""
+    with figures.styled():
+        return {
+            name: save(figure, folder / f"{name}.png")
+            for name, figure in (
+                ("scores", figures.scores_by_setting(study, by)),
+                ("main_effects", figures.main_effects(study)),
+                ("interactions", figures.interactions(study)),
+                ("importance", figures.importances(study)),
+                ("failures", figures.failures(study)),
+                ("budget", figures.budget(study, by)),
+                ("parallel", figures.parallel(study)),
+                ("curves", figures.training_curves(study, by)),
+                ("samples", figures.sample_grids(study, rows, columns, fixed)),
+            )
+        }
+
+
+def save(figure: Figure | None, path: Path) -> Path | None:
+    """Write a figure; one of an earlier report that would be none now is removed."""
+    if figure is None:
+        path.unlink(missing_ok=True)
+        return None
+    figure.savefig(path, dpi=DPI)
+    return path

@@ -1,0 +1,162 @@
+"""Statistics of repeated runs, with the rule of when a claim is made. Free of torch.
+
+The rule: with fewer than three seeds of a combination of settings there is no interval for it and no claim about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+SEEDS = 3  # of a combination, from which there are intervals and claims
+LEVEL = 0.05  # of an error in any claim of a family
+LOGARITHMIC = 5.0  # worst over best score from which scores are compared by their ratios
+
+Floats = NDArray[np.float64]
+
+
+def use_logarithm(scores: Floats) -> bool:
+    """Whether scores span so much that ratios compare them better than differences."""
+    finite = scores[np.isfinite(scores)]
+    return len(finite) > 0 and bool(finite.min() > 0 and finite.max() / finite.min() >= LOGARITHMIC)
+
+
+# ---------------------------------------------------------------------------------------------------- best by budget
+
+
+def expected_minimum(scores: Floats, budgets: Sequence[int]) -> Floats:
+    """The expected minimum of k of n runs drawn without replacement, in closed form.
+
+    The i-th smallest of n scores (i from 1) is the minimum of C(n - i, k - 1) of the C(n, k) subsets. Unlike the form
+    with replacement of Dodge et al. 2019 ("Show Your Work", equation 4) it is unbiased (Tang et al. 2020). Lucic et al.
+    2018 ("Are GANs Created Equal?", section 4) estimate the same curve by resampling.
+
+    Args:
+        scores: [n] or [n, repetitions] finite scores; less is better.
+        budgets: of 1 to n runs each.
+
+    Returns:
+        [budgets] or [budgets, repetitions].
+    """
+    return _weights(len(scores), budgets) @ np.sort(scores, axis=0)
+
+
+def _weights(n: int, budgets: Sequence[int]) -> Floats:
+    k, i = np.asarray(budgets, dtype=float)[:, None], np.arange(1, n + 1, dtype=float)[None]
+    possible = n - i >= k - 1
+    with np.errstate(invalid="ignore"):
+        logs = log_binomial(n - i, k - 1) - log_binomial(np.full_like(k, n), k)
+    return np.where(possible, np.exp(np.where(possible, logs, 0.0)), 0.0)
+
+
+def log_binomial(n: Floats, k: Floats) -> Floats:
+    """The logarithm of "n choose k"; anything where k > n."""
+    inside = np.maximum(n - k, 0)
+    return np.asarray(special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(inside + 1))
+
+
+def budget_interval(scores: Floats, budgets: Sequence[int], rng: np.random.Generator, resamples: int) -> Floats:
+    """The 95% percentile bootstrap interval of `expected_minimum` over runs: [2, budgets]."""
+    n = len(scores)
+    drawn = scores[rng.integers(n, size=(n, min(resamples, max(100, 2_000_000 // n))))]
+    return np.quantile(expected_minimum(drawn, budgets), [0.025, 0.975], axis=1)
+
+
+def budgets_up_to(n: int, count: int = 40) -> list[int]:
+    """Budgets from 1 to n runs, about evenly spread by their logarithm."""
+    return sorted({int(round(k)) for k in np.geomspace(1, n, count)}) if n > 1 else [1]
+
+
+# ------------------------------------------------------------------------------------------------ means and intervals
+
+
+def mean_interval(groups: Sequence[Floats], rng: np.random.Generator, resamples: int) -> tuple[float, float] | None:
+    """The 95% interval of the mean over combinations of their mean score; None where the rule forbids one.
+
+    Where at least half of the combinations have three seeds: Student's interval with the variance between seeds pooled
+    over all of them, as in an analysis of variance; what is left open is the seed, not which combinations were tried.
+    Of a search at random, with a single run of most combinations, these are resampled instead (percentile bootstrap).
+
+    Args:
+        groups: the scores of each combination, [seeds] each.
+        rng: where the resamples come from.
+        resamples: number of them.
+    """
+    centres, sizes = np.array([group.mean() for group in groups]), np.array([len(group) for group in groups])
+    if len(groups) and np.mean(sizes >= SEEDS) >= 0.5:
+        freedom = int(sizes.sum()) - len(groups)
+        within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / freedom
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(within * (1 / sizes).sum()) / len(groups)
+        return float(centres.mean() - half), float(centres.mean() + half)
+    if len(groups) >= SEEDS and np.mean(sizes == 1) > 0.5:
+        drawn = centres[rng.integers(len(groups), size=(resamples, len(groups)))].mean(1)
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        return float(low), float(high)
+    return None
+
+
+def t_interval(scores: Floats) -> tuple[float, float] | None:
+    """Student's 95% interval of the mean of one combination over its seeds; None below three seeds."""
+    if len(scores) < SEEDS:
+        return None
+    half = stats.t.ppf(0.975, len(scores) - 1) * scores.std(ddof=1) / np.sqrt(len(scores))
+    return float(scores.mean() - half), float(scores.mean() + half)
+
+
+def share_interval(count: int, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share."""
+    z = stats.norm.ppf(0.975)
+    centre, half = count + z**2 / 2, z * np.sqrt(count * (n - count) / n + z**2 / 4)
+    return float((centre - half) / (n + z**2)), float((centre + half) / (n + z**2))
+
+
+def explained(groups: Sequence[Floats]) -> float | None:
+    """The share of the variance of single runs that the settings explain, the rest being the seed's.
+
+    Adjusted for the number of combinations: 1 - (mean square within) / (variance of all). None without repeats.
+    """
+    values, n = np.concatenate(groups) if groups else np.zeros(0), sum(map(len, groups))
+    freedom = n - len(groups)
+    if freedom < 1 or len(groups) < 2 or values.var() == 0:
+        return None
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / freedom
+    return max(0.0, 1 - within / float(values.var(ddof=1)))
+
+
+# --------------------------------------------------------------------------------------------------------- comparisons
+
+
+def compare_all(groups: Sequence[Floats]) -> Floats:
+    """Welch's t test of every two combinations, two-sided, corrected by Holm for all of them together.
+
+    All pairs are one family, so what it says of the one that came out best holds although it was picked for that.
+
+    Args:
+        groups: the scores of each combination, at least three seeds each.
+
+    Returns:
+        [combinations, combinations] corrected p values; 1 on the diagonal.
+    """
+    sizes, means = np.array([len(g) for g in groups]), np.array([g.mean() for g in groups])
+    deviations = np.array([g.std(ddof=1) for g in groups])
+    first, second = np.triu_indices(len(groups), 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        test = stats.ttest_ind_from_stats(
+            means[first], deviations[first], sizes[first], means[second], deviations[second], sizes[second], False
+        )
+    raw = np.where(np.isnan(test.pvalue), np.where(means[first] == means[second], 1.0, 0.0), test.pvalue)
+    corrected = np.ones((len(groups), len(groups)))
+    corrected[first, second] = corrected[second, first] = holm(raw)
+    return corrected
+
+
+def holm(p: Floats) -> Floats:
+    """P values corrected by Holm's step-down method, which bounds the chance of any false claim."""
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    result = np.empty_like(p)
+    result[order] = np.minimum(stepped, 1.0)
+    return result

@@ -1,0 +1,241 @@
+"""The report as a whole: its page, figures and tables, on small, large and broken sweeps."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from sweeps import config_of, write_grid, write_grid_sweep, write_run
+
+from saddle.errors import InputError
+from saddle.report.build import build_report
+
+ROOT = Path(__file__).parents[2]
+FIGURES = {
+    "scores",
+    "main_effects",
+    "interactions",
+    "importance",
+    "failures",
+    "budget",
+    "parallel",
+    "curves",
+    "samples",
+}
+CSV = {"runs", "settings", "levels", "interactions", "importance", "budget"}
+
+
+def report(sweep: Path, **options: Any) -> Path:
+    """The report with the defaults of conf/report.yaml and small resamples."""
+    defaults = OmegaConf.load(ROOT / "conf" / "report.yaml")
+    return build_report(OmegaConf.merge(defaults, {"sweep": str(sweep), "resamples": 100, "trees": 8, **options}))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def summary(page: Path) -> str:
+    found = re.search(r'class="summary">(.*?)</p>', page.read_text())
+    assert found
+    return found[1]
+
+
+class Sources(HTMLParser):
+    """Everything that a page would load or link to, and whether its tags are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def scorer(values: Mapping[str, Any], seed: int) -> float:
+    """Worse at a high learning rate, much more so without WGAN-GP; seeds differ by a few per cent."""
+    rate = 1 if values["model.g_lr"] == 1e-4 else 8 if values["model"] == "dcgan" else 1.8
+    return 30.0 * rate * (1 + 0.03 * (seed - 1))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, two learning rates, three seeds; one run each diverged, failed, unfinished, without config."""
+    folder = tmp_path_factory.mktemp("sweep")
+    write_grid_sweep(folder, {"model": ["dcgan", "wgan_gp"], "model.g_lr": [1e-4, 1e-3]}, scorer, seeds=3, grids=True)
+    for name, status in (("20_diverged", "nonfinite"), ("21_failed", "failed"), ("22_unfinished", None)):
+        write_run(folder / name, config_of({"model": "dcgan", "model.g_lr": 1e-3}, 3), None, status, error="a < b")
+    (folder / "23_lost").mkdir()
+    (folder / "23_lost" / "results.json").write_text(json.dumps({"status": "failed", "error": "killed by SIGKILL"}))
+    report(folder)
+    return folder
+
+
+def test_a_page_holds_everything_itself(sweep: Path) -> None:
+    page = (sweep / "report" / "report.html").read_text()
+    sources = Sources()
+    sources.feed(page)
+    assert not sources.open and len(sources.found) > len(FIGURES) + 12
+    assert all(each.startswith(("data:image/", "#")) for each in sources.found)
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page) and "@import" not in page
+    for anchor in (each[1:] for each in sources.found if each.startswith("#")):
+        assert f'id="{anchor}"' in page
+
+
+def test_figures_and_tables_are_beside_it(sweep: Path) -> None:
+    names = {path.name for path in (sweep / "report").iterdir()}
+    assert names == {"report.html"} | {f"{name}.png" for name in FIGURES} | {f"{name}.csv" for name in CSV}
+    rows = table(sweep / "report" / "settings.csv")
+    means = [[float(r["mean"]) for r in rows if (r["model"], r["model.g_lr"]) == key][0]
+             for key in (("dcgan", "0.0001"), ("wgan_gp", "0.001"), ("dcgan", "0.001"))]  # fmt: skip
+    geometric = np.exp(np.mean(np.log([0.97, 1, 1.03])))
+    assert means == pytest.approx(30 * geometric * np.array([1, 1.8, 8]))
+    failed = {row["run"]: row["status"] for row in table(sweep / "report" / "runs.csv")}
+    assert len(failed) == 16 and failed["23_lost"] == "failed" and failed["22_unfinished"] == "unfinished"
+
+
+def test_failures_are_counted_by_level(sweep: Path) -> None:
+    levels = {(row["setting"], row["level"]): row for row in table(sweep / "report" / "levels.csv")}
+    row = levels["model", "dcgan"]
+    assert (row["runs"], row["over"], row["diverged"], row["failed"]) == ("9", "8", "1", "1")
+    assert float(row["bad_share"]) == 0.25 and levels["model", "wgan_gp"]["diverged"] == "0"
+
+
+def test_the_summary_says_what_is_in_the_data(sweep: Path) -> None:
+    text = summary(sweep / "report" / "report.html")
+    assert "16 runs varied model and model.g_lr: 4 combinations" in text
+    assert "12 finished, 1 diverged, 2 failed and 1 unfinished" in text
+    assert "The best eval/frechet, 29.1, was reached with" in text and "model.g_lr=0.0001 (seed 0)" in text
+    assert "3 of 4 combinations come within a factor of 2" in text
+    assert "1 of 2 with dcgan and 2 of 2 with wgan_gp" in text
+    assert "better than 2 of the 3 others beyond chance; 1 cannot be told apart" in text
+
+
+def test_errors_are_shown_and_escaped(sweep: Path) -> None:
+    page = (sweep / "report" / "report.html").read_text()
+    assert 'title="a &lt; b"' in page and 'title="killed by SIGKILL"' in page
+
+
+def test_two_runs_of_one_seed_make_no_claim(tmp_path: Path) -> None:
+    write_grid_sweep(tmp_path, {"model.g_lr": [1e-4, 1e-3]}, lambda v, s: 10.0 if v["model.g_lr"] < 5e-4 else 900.0, 1)
+    page = report(tmp_path)
+    assert "With fewer than 3 seeds of a combination no claim is made" in summary(page)
+    assert "beyond chance" not in page.read_text()
+    assert table(page.parent / "importance.csv") == []
+    assert all(row["low"] == "" for row in table(page.parent / "levels.csv"))
+
+
+def test_a_sweep_over_seeds_alone(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / str(seed), config_of({}, seed), 30.0 + seed)
+    page = report(tmp_path)
+    assert "3 runs of the same settings. All finished." in summary(page)
+    assert "Nothing but the seed" in page.read_text()
+
+
+def test_no_scores_yet(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / str(seed), config_of({"model.width": 16 * (seed + 1)}, 0), None, status=None)
+        (tmp_path / str(seed) / "metrics.csv").unlink()
+    page = report(tmp_path)
+    assert "No finished run has the score eval/frechet yet" in summary(page)
+    assert not (page.parent / "scores.png").exists()
+
+
+def test_more_is_better_for_an_inception_score(tmp_path: Path) -> None:
+    for n, width in enumerate((16, 32, 64)):
+        for seed in range(3):
+            config = config_of({"model.width": width}, seed)
+            write_run(tmp_path / f"{n}_{seed}", config, None, **{"eval/inception_score": 5.0 + n + 0.01 * seed})
+    page = report(tmp_path, score="eval/inception_score")
+    assert "The best eval/inception_score, 7.02, was reached with model.width=64" in summary(page)
+    assert "it is better than each of the 2 others beyond chance" in summary(page)
+    rows = [row for row in table(page.parent / "budget.csv") if row["group"] == "all runs"]
+    best = [float(row["expected_best"]) for row in rows]
+    assert best == sorted(best) and best[-1] == pytest.approx(7.02)
+
+
+def test_a_slice_of_the_samples_is_chosen(sweep: Path, tmp_path: Path) -> None:
+    out = tmp_path / "other" / "page.html"
+    report(sweep, out=str(out), where=["model:dcgan"], by="model.g_lr")
+    assert (out.parent / "samples.png").is_file() and "All are of runs with model=dcgan." in out.read_text()
+    groups = {row["group"] for row in table(out.parent / "budget.csv")}
+    assert groups == {"all runs", "model.g_lr=0.0001", "model.g_lr=0.001"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"by": "model.glr"}, "by=model.glr: no such setting was varied; did you mean model.g_lr"),
+        ({"rows": "model", "columns": "model"}, "are the same setting"),
+        ({"where": ["model.g_lr"]}, "write key:value"),
+        ({"where": ["model:wgan_pg"]}, "no run has it; did you mean wgan_gp? (model: dcgan, wgan_gp)"),
+        ({"where": ["model:dcgan"], "rows": "model"}, "where= holds it at one value"),
+        ({"out": "report"}, "must be a file that ends in .html"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(sweep: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        report(sweep, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_the_same_folder_gives_the_same_page(sweep: Path, tmp_path: Path) -> None:
+    assert report(sweep, out=str(tmp_path / "again.html")).read_bytes() == (sweep / "report/report.html").read_bytes()
+
+
+def test_the_command_needs_no_torch_and_names_what_is_wrong(tmp_path: Path) -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['report.py', *sys.argv[2:]]\n"
+        f"sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "try: runpy.run_path(sys.path[0] + '/report.py', run_name='__main__')\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, "", f"sweep={tmp_path}/none"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and done.stdout.strip() == "False"
+    assert done.stderr.strip() == f"error: sweep={tmp_path}/none: there is no such folder"
+
+
+@pytest.mark.slow
+def test_two_thousand_runs_take_less_than_thirty_seconds(tmp_path: Path) -> None:
+    """Of this process's own time, so that a busy machine does not count."""
+    rng = np.random.default_rng(0)
+    for n in range(2000):
+        values = {
+            "model": str(rng.choice(["dcgan", "wgan_gp"])),
+            "loss": str(rng.choice(["hinge", "wasserstein", "nonsaturating"])),
+            "model.g_lr": float(10 ** rng.uniform(-5, -2)),
+            "model.beta1": float(rng.choice([0.0, 0.5, 0.9])),
+            "model.width": int(rng.choice([16, 32, 64])),
+            "model.d_steps": int(rng.choice([1, 2, 5])),
+            "model.ema": float(rng.uniform(0.9, 0.9999)),
+            "data.batch_size": int(rng.choice([32, 64, 128])),
+        }
+        score = 20 * np.exp(abs(np.log10(values["model.g_lr"] / 2e-4)) + 0.1 * rng.normal())
+        write_run(
+            tmp_path / f"{n}_x", config_of(values, n), float(score), "done" if rng.random() > 0.05 else "nonfinite"
+        )
+        write_grid(tmp_path / f"{n}_x", int(40 + n % 200))
+    start = time.process_time()
+    page = report(tmp_path, resamples=1000, trees=64)
+    assert time.process_time() - start < 30
+    assert "2,000 runs varied model, loss, data.batch_size" in summary(page)
+    shares = {row["setting"]: float(row["share"]) for row in table(page.parent / "importance.csv") if not row["with"]}
+    assert shares["model.g_lr"] > 0.8 and len(shares) == 8

@@ -1,0 +1,92 @@
+"""What varied is found from the configs alone, and what follows another key is no setting."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sweeps import config_of
+
+from saddle.report.reading import Run, flatten
+from saddle.report.settings import Setting, find_settings
+
+
+def runs_of(chosen: list[dict[str, Any]], seeds: int = 2, **more: list[Any]) -> list[Run]:
+    """Runs of these settings, `seeds` of each; `more` adds keys to the config of each combination."""
+    runs = []
+    for n, values in enumerate(chosen):
+        for seed in range(seeds):
+            config = config_of(values, seed) | {key: column[n] for key, column in more.items()}
+            name = f"{n}-{seed}"
+            runs.append(Run(Path("sweep") / name, name, flatten(config)))
+    return runs
+
+
+def names(runs: list[Run]) -> set[str]:
+    return {setting.name for setting in find_settings(runs)}
+
+
+def test_the_seed_and_what_names_a_run_are_no_settings() -> None:
+    assert names(runs_of([{}], seeds=4)) == set()
+
+
+def test_one_varied_key_is_one_setting_whatever_is_computed_from_it() -> None:
+    found = find_settings(runs_of([{"model.g_lr": 1e-4}, {"model.g_lr": 2e-4}, {"model.g_lr": 4e-4}]))
+    assert [setting.name for setting in found] == ["model.g_lr"]
+    assert found[0].values == (1e-4, 2e-4, 4e-4) and found[0].follows == ("model.d_lr",)
+
+
+def test_a_choice_leads_what_its_file_sets() -> None:
+    found = find_settings(runs_of([{"model": "dcgan"}, {"model": "wgan_gp"}]))
+    assert [setting.name for setting in found] == ["model"]
+    assert set(found[0].follows) == {"model.d_norm", "model.trunk.norm"}
+
+
+def test_a_grid_of_choices_and_numbers() -> None:
+    axes = itertools.product(("dcgan", "wgan_gp"), ("hinge", "wasserstein"), (16, 32))
+    chosen = [{"model": model, "loss": loss, "model.width": width} for model, loss, width in axes]
+    found = {setting.name: set(setting.follows) for setting in find_settings(runs_of(chosen))}
+    assert found == {
+        "model": {"model.d_norm", "model.trunk.norm"},
+        "loss": {"loss._target_"},
+        "model.width": {"model.generator.width", "model.trunk.width"},
+    }
+
+
+def test_ranges_searched_at_random_do_not_fold_into_each_other_by_accident() -> None:
+    rng = np.random.default_rng(0)
+    chosen = [
+        {"model.g_lr": float(10 ** rng.uniform(-5, -2)), "model.beta1": float(rng.uniform()), "model.width": 16 * n}
+        for n in rng.integers(1, 4, size=20)
+    ]
+    assert names(runs_of(chosen, seeds=1)) == {"model.g_lr", "model.beta1", "model.width"}
+
+
+def test_a_key_that_two_settings_determine_together_is_folded() -> None:
+    chosen = [{"model": m, "model.width": w} for m in ("dcgan", "wgan_gp") for w in (16, 32, 64)]
+    scale = [w["model.width"] * (1 if w["model"] == "dcgan" else 3) % 7 for w in chosen]
+    assert names(runs_of(chosen, scale=scale)) == {"model", "model.width"}
+
+
+def test_a_full_grid_folds_no_key_that_was_varied() -> None:
+    chosen = [
+        {"model.width": w, "model.d_steps": d, "data.batch_size": b} for w in (16, 32) for d in (1, 2) for b in (8, 9)
+    ]
+    assert names(runs_of(chosen)) == {"model.width", "model.d_steps", "data.batch_size"}
+
+
+def test_a_key_absent_from_some_configs() -> None:
+    runs = runs_of([{}, {}])
+    runs = [
+        Run(r.folder, r.name, {**r.config, **({"penalty.r1.weight": 10.0} if n > 1 else {})})
+        for n, r in enumerate(runs)
+    ]
+    assert find_settings(runs)[0].values == ("absent", 10.0)
+
+
+def test_levels_of_lists_and_ranges() -> None:
+    assert [name for name, _ in Setting("a", (None, 1, 2.5)).levels()] == ["null", "1", "2.5"]
+    searched = Setting("a", tuple(10.0 ** np.linspace(-4, -1, 20)))
+    assert searched.searched and searched.logarithmic and len(searched.levels()) == 5
+    assert sum(len(values) for _, values in searched.levels()) == 20
+    assert searched.position(1e-4) == -4
