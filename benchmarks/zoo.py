@@ -1,0 +1,184 @@
+"""The zoo's table: every model for the same five minutes, and the README's rows from the results.
+
+    python benchmarks/zoo.py run [model ...]     train what has no result yet, one after another, on all cores
+    python benchmarks/zoo.py table               rewrite the table in README.md and the contact sheet in docs/images/
+
+A result is benchmarks/results/zoo/<model>.json: the run's results.json, its command, and what the model is made of. The
+sample grid is kept beside it. The reasons of what stands out are in benchmarks/zoo_notes.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image, ImageDraw, ImageFont
+
+from saddle.run import resolvers
+from saddle.run.check import checked
+from saddle.run.compose import Composer
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, NOTES = ROOT / "benchmarks" / "results" / "zoo", ROOT / "benchmarks" / "zoo_notes.yaml"
+README, SHEET = ROOT / "README.md", ROOT / "docs" / "images" / "zoo.png"
+BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
+#: In the order of the table. What needs other data than Fashion-MNIST is not here.
+MODELS = [
+    "gan",
+    "dcgan",
+    "lsgan",
+    "wgan",
+    "wgan_gp",
+    "dragan",
+    "sngan",
+    "rsgan",
+    "rasgan",
+    "ebgan",
+    "began",
+    "unrolled",
+    "infogan",
+    "sagan",
+    "cgan",
+    "acgan",
+    "projection_gan",
+    "biggan",
+    "contragan",
+    "reacgan",
+]
+OPTIONS = ["minutes=5", "seed=0", "logger=none", "evaluation.every=0", "samples.every=0"]
+HEADER = (
+    "| `model=` | loss | penalty | conditioning | D steps | parameters G + D | iterations | Frechet | class shares % "
+    "| paper |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def what(model: str) -> dict[str, Any]:
+    """What a model is made of, from its config."""
+    resolvers.register()
+    with Composer(ROOT / "conf", "train") as composer:
+        config = checked(composer, [f"model={model}"], "train")
+    choices, options = config["choices"], config["model"]
+    head = choices["model/head"]
+    conditioning = options["g_conditioning"].replace("_", " ") if config["model"]["head"]["needs_labels"] else "none"
+    own = choices["model/generator"] == "biggan"
+    return {
+        "loss": choices["loss"],
+        "penalty": choices["penalty"],
+        "norm": options["d_norm"],
+        "head": head,
+        "conditioning": "batch norm" if own else conditioning,
+        "d_steps": options["d_steps"],
+        "paper": options["paper"],
+    }
+
+
+def run(model: str, options: Sequence[str]) -> None:
+    """Train a model by the real command and keep its results; what has a result is left alone."""
+    target = RESULTS / f"{model}.json"
+    if target.exists():
+        return
+    folder = ROOT / "logs" / "zoo" / model
+    shutil.rmtree(folder, ignore_errors=True)
+    overrides = [f"model={model}", *options]
+    command = [sys.executable, "src/train.py", *overrides, f"hydra.run.dir={folder}"]
+    status = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode
+    results = json.loads((folder / "results.json").read_text())
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    results |= {"command": f"python src/train.py {' '.join(overrides)}", "exit_status": status, "model": what(model)}
+    results["commit"] = commit.stdout.strip()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    grids = sorted((folder / "samples").glob("[0-9]*.png"))
+    if grids:
+        shutil.copy(grids[-1], RESULTS / f"{model}.png")
+    target.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"{model}: {results['status']}, eval/frechet {results.get('eval/frechet')}", flush=True)
+
+
+def row(model: str, result: dict[str, Any], mark: str) -> str:
+    """A model's line of the table."""
+    made = result["model"]
+    penalty = ", ".join(name.replace("_", " ") for name in made["penalty"] if name != "none")
+    norm = {"spectral": "spectral norm", "batch": "", "none": "", "layer": "layer norm"}.get(made["norm"], made["norm"])
+    conditioning = "none" if made["conditioning"] == "none" else f"{made['conditioning']}, {made['head']}"
+    cells = [
+        f"`{model}`{mark}",
+        made["loss"].replace("_", " "),
+        ", ".join(filter(None, [penalty, norm])) or "none",
+        {"information": "codes", "reconstruction": "none"}.get(made["head"], conditioning.replace("_", " ")),
+        str(made["d_steps"]),
+        f"{result['parameters/generator'] / 1e6:.2f} + {result['parameters/discriminator'] / 1e6:.2f} M",
+        f"{result['iterations']:,}",
+        f"{result['eval/frechet']:.1f}" if result.get("eval/frechet") is not None else result["status"],
+        f"{100 * result['eval/class_share_min']:.1f} to {100 * result['eval/class_share_max']:.1f}",
+        made["paper"],
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def table() -> str:
+    """The table and its notes, in markdown."""
+    notes: dict[str, str] = yaml.safe_load(NOTES.read_text()) or {}
+    lines, remarks = [HEADER], []
+    for model in MODELS:
+        path = RESULTS / f"{model}.json"
+        if not path.exists():
+            continue
+        mark = ""
+        if model in notes:
+            remarks.append(f"{len(remarks) + 1}. `{model}`: {notes[model]}")
+            mark = f" ({len(remarks)})"
+        lines.append(row(model, json.loads(path.read_text()), mark))
+    return "\n".join([*lines, "", *remarks])
+
+
+def contact_sheet(samples: int = 12, side: int = 32, label: int = 170, gap: int = 2) -> None:
+    """One row of samples per model: the first ones of its grid (of different classes where it is conditional)."""
+    models = [model for model in MODELS if (RESULTS / f"{model}.png").exists()]
+    scale, pitch = 2, side + gap
+    sheet = Image.new("RGB", (label + samples * pitch * scale, len(models) * (pitch * scale + 4)), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(18)
+    for line, model in enumerate(models):
+        top = line * (pitch * scale + 4)
+        draw.text((6, top + pitch * scale // 2 - 11), model, fill="black", font=font)
+        grid = Image.open(RESULTS / f"{model}.png").convert("RGB")
+        for i in range(samples):
+            # down the diagonal, so that a grid with a row per class shows its classes
+            column, image_row = i % 10, (i + i // 10) % 10
+            box = (gap + column * pitch, gap + image_row * pitch)
+            tile = grid.crop((*box, box[0] + side, box[1] + side)).resize((side * scale, side * scale), Image.NEAREST)
+            sheet.paste(tile, (label + i * pitch * scale, top))
+    SHEET.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(SHEET, optimize=True)
+
+
+def write_readme() -> None:
+    """Put the table between its marks."""
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["run", "table"])
+    parser.add_argument("models", nargs="*", help="default: all")
+    arguments = parser.parse_args()
+    if arguments.action == "run":
+        for model in arguments.models or MODELS:
+            run(model, OPTIONS)
+    else:
+        contact_sheet()
+        write_readme()
+
+
+if __name__ == "__main__":
+    main()
