@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("same examples every time", derandomize=True, deadline=None, database=None)
+settings.load_profile("same examples every time")
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def _launch(folder: Path) -> None:
     outputs = []
     try:
         for process in processes:
-            outputs.append(process.communicate(timeout=120)[0].decode())
+            outputs.append(process.communicate(timeout=300)[0].decode())
     finally:
         for process in processes:
             process.kill()
