@@ -72,27 +72,27 @@ def all_gather(x: Tensor) -> Tensor:
     return _AllGather.apply(x) if is_distributed() else x
 
 
-def average_gradients(parameters: Iterable[Tensor], vote: float = 0.0) -> float | Tensor:
+def average_gradients(parameters: Iterable[Tensor], riders: Tensor) -> Tensor:
     """Average the gradients over the processes by one all-reduce; a parameter without a gradient stays so.
 
     Args:
         parameters: the parameters of one player. Every process builds the same graph, so the same ones have a gradient.
-        vote: a number that rides along, e.g. this process's wish to stop.
+        riders: [n], numbers that ride along: this process's wish to stop, the terms of its loss.
 
     Returns:
-        The sum of the votes: a float in a single process, else a 0-d tensor that need not be waited for at once.
+        The sums of the riders over the processes, [n]; on a GPU they need not be waited for at once.
     """
     if not is_distributed():
-        return vote
+        return riders
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([*(grad.reshape(-1) for grad in grads), grads[0].new_tensor([vote])])
+    flat = torch.cat([riders.to(grads[0].dtype), *(grad.reshape(-1) for grad in grads)])
     dist.all_reduce(flat)
-    flat[:-1] /= world_size()
-    start = 0
+    sums, start = flat[: len(riders)].clone(), len(riders)
+    flat /= world_size()
     for grad in grads:
         grad.copy_(flat[start : start + grad.numel()].view_as(grad))
         start += grad.numel()
-    return flat[-1]
+    return sums
 
 
 class Delayed:

@@ -9,14 +9,14 @@ class InputError(ValueError):
 
 
 class NonFinite(ArithmeticError):
-    """A step's gradient was NaN or infinite; the parameters still hold what they held before it.
+    """A loss, a gradient or a parameter was NaN or infinite; no checkpoint holds what came of it.
 
     Args:
         iteration: the iteration, counted from 1, of the bad step.
-        name: the first parameter of the stepping player whose gradient is not finite.
+        name: the first tensor that is not finite: a term of the loss as it is logged (train/penalty/r1), a gradient
+            (the gradient of discriminator.head.linear.weight), or a parameter.
     """
 
     def __init__(self, iteration: int, name: str):
-        what = f"iteration {iteration}: the gradient of {name} is not finite"
-        super().__init__(f"{what}; the last checkpoint is from before it")
+        super().__init__(f"iteration {iteration}: {name} is not finite; the last checkpoint is from before it")
         self.iteration, self.name = iteration, name

@@ -2,12 +2,18 @@
 
 import pytest
 import torch
-from tiny import attach, batch, dense_gan
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision
+from tiny import StopAfter, attach, batch, compose_config, dense_gan
+from torch import nn
 
 from saddle.errors import NonFinite
+from saddle.losses import NonSaturating
 from saddle.models.guard import Guard
+from saddle.networks.norm import BatchNorm
 from saddle.optimizers import make_optimizer
-from saddle.penalties import LeCam, PathLength
+from saddle.penalties import LeCam, PathLength, Penalty
+from saddle.run.build import build_data, build_model
 
 
 def parameters(*gradients):
@@ -24,8 +30,8 @@ def admits(guard, named, iteration=4):
 
 
 def test_finite_gradients_pass():
-    for mode in ("stop", "skip", "scaler"):
-        assert admits(Guard(mode), parameters([1.0, -1e8], None, [0.0, 0.0]))
+    for guard in (Guard("stop"), Guard("skip"), Guard(scaled=True)):
+        assert admits(guard, parameters([1.0, -1e8], None, [0.0, 0.0]))
     assert admits(Guard(), parameters(None))
 
 
@@ -33,7 +39,7 @@ def test_finite_gradients_pass():
 def test_stop_names_the_first_bad_parameter(value):
     with pytest.raises(NonFinite, match=r"iteration 5: the gradient of generator\.2 ") as caught:
         admits(Guard("stop"), parameters([1.0, 1.0], None, [1.0, value], [value, value]))
-    assert (caught.value.iteration, caught.value.name) == (5, "generator.2")
+    assert (caught.value.iteration, caught.value.name) == (5, "the gradient of generator.2")
 
 
 def test_skip_counts():
@@ -44,8 +50,10 @@ def test_skip_counts():
 
 
 def test_the_scaler_sees_to_infinities_itself():
-    guard = Guard("scaler")
+    guard = Guard(scaled=True)
     assert admits(guard, parameters([float("inf"), 1.0])) and guard.skipped == 0
+    with pytest.raises(NonFinite, match="train/d_loss"):  # which a smaller scale does not mend
+        guard.admits(torch.optim.SGD([torch.zeros(1)]), {}, 0, terms={"train/d_loss": torch.tensor(float("inf"))})
 
 
 def test_a_gradient_whose_square_overflows_is_bad():
@@ -114,3 +122,89 @@ def test_adam_honours_the_flag_that_the_guard_sets_on_a_gpu():
         optimizer.step()
         assert torch.equal(parameter.detach(), torch.ones(2)) is not moved
     assert parameter.isfinite().all()
+
+
+def test_the_term_that_is_bad_is_named():
+    class Bad(Penalty):
+        player = "discriminator"
+
+        def forward(self, turn):
+            return turn.real_logits.sum() * float("nan")
+
+    model = attach(dense_gan({"bad": Bad(1.0)}))
+    with pytest.raises(NonFinite, match=r"iteration 1: train/penalty/bad is not finite; the last checkpoint"):
+        model.training_step(batch(model), 0)
+
+
+def test_an_infinite_loss_with_finite_gradients_stops():
+    class Offset(NonSaturating):
+        def generator(self, fake, real=None):
+            return super().generator(fake) + float("inf")
+
+    model = attach(dense_gan(loss=Offset()))
+    with pytest.raises(NonFinite, match="train/g_loss"):
+        model.training_step(batch(model), 0)
+
+
+@pytest.mark.parametrize("mode", ["stop", "skip"])
+def test_a_parameter_that_a_finite_gradient_overflows_is_named(mode):
+    model = attach(dense_gan(nonfinite=mode, d_lr=float("inf")))
+    with pytest.raises(NonFinite, match=r"iteration 1: discriminator\.trunk\.linear\.weight is not finite"):
+        model.training_step(batch(model), 0)
+
+
+def test_a_step_left_out_leaves_no_trace():
+    model = attach(dense_gan({"lecam": LeCam(start=0)}, nonfinite="skip", independent=False))
+    for owner, size in ((model.discriminator.trunk, 6), (model.generator, 16), (model.ema.module, 16)):
+        owner.linear = nn.Sequential(owner.linear, BatchNorm(size).double().train(owner is not model.ema.module))
+    model = attach(model)
+    model.training_step(batch(model), 0)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers() if not name.startswith("ema.")}
+    means = model.tracked()
+    hook = model.generator.linear[0].register_forward_hook(lambda m, i, out: out * float("nan"))
+    model.training_step(batch(model), 1)
+    hook.remove()
+    assert model.guard.skipped == 2 and model.tracked() == {}
+    for name, buffer in buffers.items():
+        assert torch.equal(dict(model.named_buffers())[name], buffer), name
+    model.training_step(batch(model), 2)
+    again = model.tracked()
+    assert {*again} == {*means} and all(value == value for value in again.values())
+    assert (means["train/skipped_steps"], again["train/skipped_steps"]) == (0.0, 2.0)
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+
+
+def test_skipped_steps_are_in_the_checkpoint():
+    model, other, checkpoint = dense_gan(nonfinite="skip"), dense_gan(nonfinite="skip"), {}
+    model.guard.skipped = 3
+    model.on_save_checkpoint(checkpoint)
+    other.on_load_checkpoint(checkpoint)
+    assert other.skipped == 3
+
+
+def test_what_a_gpu_tells_late_is_told_before_a_checkpoint():
+    model = dense_gan()
+    model.guard._later(torch.tensor([False, True]), 6, ["a", "b"])
+    with pytest.raises(NonFinite, match="iteration 7: b is not finite"):
+        model.on_save_checkpoint({})
+
+
+def test_the_scaler_of_16_mixed_mends_infinite_gradients_by_a_smaller_scale(tmp_path):
+    """Real half precision and torch's own scaler, on the CPU: Lightning has them on a GPU only."""
+    cfg = compose_config(
+        *["model=dcgan", "data.resolution=8", "model.width=4", "data.batch_size=4", "model.latent_dim=6"],
+        *["precision=16-mixed"],
+    )
+    model = build_model(cfg)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
+    plugin = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=-1, logger=False, callbacks=[StopAfter(30)], plugins=[plugin],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    before = snapshot(model)
+    trainer.fit(model, datamodule=build_data(cfg))
+    assert 1 < scaler.get_scale() < 2.0**40  # it met infinities, and found a scale without
+    after = snapshot(model)
+    assert all(value.isfinite().all() for value in after.values())
+    assert not torch.equal(after["generator.layers.0.weight"], before["generator.layers.0.weight"])

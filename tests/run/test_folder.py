@@ -79,7 +79,7 @@ def test_the_first_fault_is_kept(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.end("preempted", None, first=False) == "preempted"
     assert folder.results() == {}
-    assert folder.end("nonfinite", NonFinite(7, "weight"), first=False) == "nonfinite"
+    assert folder.end("nonfinite", NonFinite(7, "the gradient of weight"), first=False) == "nonfinite"
     assert folder.end("failed", RuntimeError("connection closed"), first=True) == "nonfinite"
     assert "iteration 7: the gradient of weight" in folder.results()["error"]
 

@@ -57,7 +57,7 @@ def test_ctrl_c_before_training_is_obeyed_at_once() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [
-        (NonFinite(7, "generator.weight"), "nonfinite", "iteration 7: the gradient of generator.weight"),
+        (NonFinite(7, "train/d_loss"), "nonfinite", "iteration 7: train/d_loss is not finite"),
         (Preempted(), "preempted", "Preempted"),
         (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
         (RuntimeError("two\nlines"), "failed", "RuntimeError: two lines"),

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from saddle import latents
 from saddle.augment import Augment
-from saddle.distributed import Delayed, Share, all_reduce, average_gradients, rank, world_size
+from saddle.distributed import Delayed, Share, average_gradients, rank, world_size
 from saddle.errors import InputError
 from saddle.images import from_data
 from saddle.losses import Loss
 from saddle.models.ema import EMA
 from saddle.models.guard import Guard
+from saddle.models.tracker import Noted, Tracker
 from saddle.networks.discriminator import Discriminator
 from saddle.networks.norm import power_iterate
 from saddle.optimizers import make_optimizer
@@ -115,14 +116,15 @@ class GAN(LightningModule):
             )
         self.optimizer_options: dict[str, Any] = {"name": optimizer, "beta1": beta1, "beta2": beta2, "eps": eps}
         self.lr = {"discriminator": d_lr, "generator": g_lr}
-        self.guard = Guard("scaler" if precision == "16-mixed" else nonfinite)
+        self.guard = Guard(nonfinite, scaled=precision == "16-mixed")
         self.iteration = 0  # finished iterations
         self.stop_vote = 0.0  # this process's wish to stop, which rides along with G's gradients
         self.scores: dict[str, float] = {}  # the latest of every recorded scalar
         self.warnings: list[str] = []  # what a watching callback said of the run
+        self.last_logits: dict[str, Tensor] = {}  # D's of its last update: real and fake, [B] over all processes
         self._stop_votes = Delayed()
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._terms: dict[str, Tensor] = {}  # what the loss of the present step is made of, by logged name
+        self._scalars = Tracker()
         self.schedules = Schedules(self, schedules or {})
 
     # ---- the two steps ------------------------------------------------------------------------------------------
@@ -174,26 +176,49 @@ class GAN(LightningModule):
         penalties = {name: p for name, p in self.penalties.items() if p.acts_on(player)}
         due = {name: p for name, p in penalties.items() if p.due(step)}
         needs = frozenset[str]().union(*(p.needs for p in due.values()))
-        optimizer.zero_grad()
+        tracked = self.begin_step(optimizer)
         power_iterate(network)
         for micro, (images, labels) in enumerate(reals):
             turn = Turn(self, player, step, micro, images, labels, needs)
-            loss = objective(turn)
-            self.track(f"{player[0]}_loss", loss)
+            loss = self.note(f"{player[0]}_loss", objective(turn))
             for name, penalty in due.items():
                 label = name if penalty.player != "both" else f"{name}_{player}"
                 loss = self.add(loss, f"penalty/{label}", penalty(turn), penalty.every)
             loss = self.add(loss, f"{player[0]}_head", turn.discriminator.head.loss(turn))
             self.manual_backward(loss / self.accumulate)
         parameters = {f"{player}.{name}": p for name, p in network.named_parameters() if p.requires_grad}
-        self._stop_votes.put(average_gradients(parameters.values(), self.stop_vote))
-        admitted = self.guard.admits(optimizer.optimizer, parameters, self.iteration)
-        if self.guard.norm is not None:
-            self.track(f"{player[0]}_grad_norm", self.guard.norm)
-        if admitted:
-            optimizer.step()
+        if self.end_step(optimizer, parameters, tracked, f"{player[0]}_grad_norm"):
             for penalty in penalties.values():
                 penalty.after_step(self)
+
+    def begin_step(self, optimizer: Any) -> Noted:
+        """An optimiser step begins: no gradients, no terms; what it may have to take back is noted."""
+        optimizer.zero_grad()
+        self._terms = {}
+        self.guard.begin(self)
+        return self._scalars.noted()
+
+    def end_step(self, optimizer: Any, parameters: Mapping[str, Tensor], tracked: Noted, norm: str) -> bool:
+        """Average the gradients over the processes and step, unless something is not finite; whether it stepped.
+
+        Args:
+            optimizer: in Lightning's wrapper.
+            parameters: those of the player that learn, by full name.
+            tracked: the scalars before the step, which a step that is left out leaves as they were.
+            norm: the name under which the norm of the gradient is logged.
+        """
+        vote = next(iter(parameters.values())).new_tensor(self.stop_vote)
+        votes, *sums = average_gradients(parameters.values(), torch.stack([vote, *self._terms.values()])).unbind()
+        self._stop_votes.put(votes)
+        terms = {f"train/{name}": value for name, value in zip(self._terms, sums, strict=True)}
+        if not self.guard.admits(optimizer.optimizer, parameters, self.iteration, terms=terms):
+            self._scalars.take_back(tracked)
+            return False
+        if self.guard.norm is not None:
+            self.track(norm, self.guard.norm)
+        optimizer.step()
+        self.guard.stepped(parameters, self.iteration)
+        return True
 
     # ---- what the steps are made of -----------------------------------------------------------------------------
 
@@ -214,10 +239,14 @@ class GAN(LightningModule):
 
     def add(self, loss: Tensor, name: str, term: Tensor | None, factor: float = 1.0) -> Tensor:
         """`loss` plus `factor` times a term, which is logged without the factor."""
-        if term is None:
-            return loss
+        return loss if term is None else loss + factor * self.note(name, term)
+
+    def note(self, name: str, term: Tensor) -> Tensor:
+        """Track a term of the present step's loss, and let the guard know it; the term itself."""
         self.track(name, term)
-        return loss + factor * term
+        known = self._terms.get(name)
+        self._terms[name] = term.detach() if known is None else known + term.detach()
+        return term
 
     @property
     def share(self) -> Share:
@@ -291,6 +320,11 @@ class GAN(LightningModule):
         return self.discriminator.head.needs_labels
 
     @property
+    def skipped(self) -> int:
+        """Optimiser steps left out so far because something was not finite (nonfinite=skip)."""
+        return self.guard.skipped
+
+    @property
     def stop_votes(self) -> float:
         """How many processes wished to stop, as of the last iteration; the same number on every process."""
         return self._stop_votes.get()
@@ -299,9 +333,7 @@ class GAN(LightningModule):
 
     def track(self, name: str, value: Tensor) -> None:
         """Add to the running mean of a scalar; nothing waits for the device until `tracked` is called."""
-        value = value.detach()
-        self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-        self._counts[name] = self._counts.get(name, 0) + 1
+        self._scalars.add(name, value)
 
     def watch(self, turn: Turn) -> None:
         """Track D's mean logits, its accuracy and what it estimates, and show its logits to the augmentation."""
@@ -311,6 +343,7 @@ class GAN(LightningModule):
         real, fake = turn.real_logits.detach(), turn.fake_logits.detach()
         for name, estimate in self.loss.estimates(real, fake).items():
             self.track(f"estimate/{name}", estimate)
+        self.last_logits = {"real": real, "fake": fake}
         boundary = self.loss.boundary(real, fake)
         self.track("real_logits", real.mean())
         self.track("fake_logits", fake.mean())
@@ -319,26 +352,25 @@ class GAN(LightningModule):
 
     def tracked(self) -> dict[str, float]:
         """The means since the last call, over all processes, as ``train/<name>``. Every process must call it."""
-        if not self._sums:
-            return {}
-        names = list(self._sums)
-        means = torch.stack([self._sums[name].double() / self._counts[name] for name in names])
-        values = (all_reduce(means) / world_size()).tolist()
-        self._sums.clear()
-        self._counts.clear()
-        return {f"train/{name}": value for name, value in zip(names, values, strict=True)}
+        means = {f"train/{name}": value for name, value in self._scalars.means().items()}
+        return means | ({"train/skipped_steps": float(self.skipped)} if means and self.guard.mode == "skip" else {})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is not a parameter or a buffer."""
-        sums = {name: value.cpu() for name, value in self._sums.items()}
-        checkpoint["saddle"] = {"iteration": self.iteration, "sums": sums, "counts": dict(self._counts)}
+        """Keep what is not a parameter or a buffer.
+
+        Raises:
+            NonFinite: if the step before was bad, as a GPU tells only afterwards; then nothing is written.
+        """
+        self.guard.check()
+        own = {"iteration": self.iteration, "skipped": self.skipped, **self._scalars.state_dict()}
+        checkpoint["saddle"] = own
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         own = checkpoint["saddle"]
         self.iteration = own["iteration"]
-        self._sums = {name: value.to(self.device) for name, value in own["sums"].items()}
-        self._counts = dict(own["counts"])
+        self._scalars.load_state_dict(own, self.device)
+        self.guard.skipped = own.get("skipped", 0)
 
     # ---- samples ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saddle.distributed import all_gather, average_gradients
+from saddle.distributed import all_gather
 from saddle.errors import InputError
 from saddle.models.base import GAN, Reals, frozen
 from saddle.networks.heads.base import wide
@@ -158,17 +158,14 @@ class StackedGAN(GAN):
         """The encoder descends the cross-entropy of real images."""
         optimizers: Any = self.optimizers()
         optimizer = optimizers[2]
-        optimizer.zero_grad()
+        tracked = self.begin_step(optimizer)
         for images, labels in reals:
             logits = self.encoder(images)
-            loss = F.cross_entropy(logits, labels)
-            self.track("encoder_loss", loss)
+            loss = self.note("encoder_loss", F.cross_entropy(logits, labels))
             self.track("encoder_accuracy", (logits.argmax(1) == labels).to(logits.dtype).mean())
             self.manual_backward(loss / self.accumulate)
         parameters: dict[str, Tensor] = {f"encoder.{name}": p for name, p in self.encoder.named_parameters()}
-        self._stop_votes.put(average_gradients(parameters.values(), self.stop_vote))
-        if self.guard.admits(optimizer.optimizer, parameters, self.iteration):
-            optimizer.step()
+        self.end_step(optimizer, parameters, tracked, "encoder_grad_norm")
 
     def discriminator_step(self, step: int, reals: Reals) -> None:
         """Both discriminators step."""

@@ -202,6 +202,7 @@ class Life(Callback):
             **{f"parameters/{name}": sum(p.numel() for p in net.parameters()) for name, net in players.items() if net},
             "peak_memory_bytes": max(self.peak_memory, peak_memory()),
             **{name: value for name, value in scores.items() if name.startswith("eval/")},
+            "skipped_steps": getattr(module, "skipped", 0),
             "diverged": any(value != value for value in scores.values()),
             "collapsed": collapsed(scores, self.best_frechet),
             "warnings": list(getattr(module, "warnings", [])),
