@@ -1,12 +1,15 @@
 """Resampling by factors of two with a low-pass filter (FIR) against aliasing, as StyleGAN and R3GAN do.
 
-A filter is a vector of taps; the image is filtered with its outer product. Everything is a depthwise convolution of
-plain PyTorch, so it is right under double backward. The image outside its borders is zero.
+A filter is a vector of taps; the image is filtered with its outer product. The image outside its borders is zero.
+Everything is plain PyTorch and right under double backward: short filters are sums of shifted images, long ones
+depthwise convolutions. (On a CPU the gradients of a depthwise convolution, and in bfloat16 the convolution too, are
+several times slower than such a sum.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 
 TENT = (1, 2, 1)  # StyleGAN's blur
 SMOOTH = (1, 3, 3, 1)  # StyleGAN2's and R3GAN's filter: the tent convolved with a box of two
-SEPARABLE = 6  # taps from which two passes of vectors cost less than one of their outer product
+LONG = 6  # taps from which convolutions cost less than sums of shifted images
 
 
 def taps(weights: Sequence[float]) -> Tensor:
@@ -38,10 +41,14 @@ def fir(x: Tensor, f: Tensor, pad: int, *, stride: int = 1, gain: float = 1.0, f
         [B, C, H', W'] with H' = (H + 2 pad - k) // stride + 1.
     """
     channels = x.shape[1]
-    vector = (f if flip else f.flip(0)).to(x.dtype)  # torch's convolution is a correlation
-    for kernel, *axes in _kernels(vector, gain):
-        weight = kernel.expand(channels, 1, -1, -1)
-        pads, strides = [pad * a for a in axes], [stride if a else 1 for a in axes]
+    vector = (f if flip else f.flip(0)).to(x.dtype) * gain**0.5  # both ways correlate
+    for axis in (2, 3):
+        if len(f) < LONG:
+            size = (x.shape[axis] + 2 * pad - len(f)) // stride + 1
+            x = _Shifted.apply(x, vector, axis, pad, stride, size, False)
+            continue
+        shape, pads, strides = ((-1, 1), (pad, 0), (stride, 1)) if axis == 2 else ((1, -1), (0, pad), (1, stride))
+        weight = vector.view(shape).expand(channels, 1, -1, -1)
         x = F.conv2d(x, weight, stride=strides, padding=pads, groups=channels)
     return x
 
@@ -54,9 +61,10 @@ def upsample(x: Tensor, f: Tensor) -> Tensor:
         f: taps [k], k even.
     """
     channels, vector = x.shape[1], f.to(x.dtype)
-    if len(f) < SEPARABLE:
-        kernel = (4 * torch.outer(vector, vector)).expand(channels, 1, -1, -1)
-        return F.conv_transpose2d(x, kernel, stride=2, padding=len(f) // 2 - 1, groups=channels)
+    if len(f) < LONG:
+        for axis in (2, 3):
+            x = _Shifted.apply(x, 2 * vector, axis, len(f) // 2 - 1, 2, 2 * x.shape[axis], True)
+        return x
     # even and odd pixels are two filters of the small image: nothing is multiplied by the zeros between its pixels
     weight = 2 * _phases(vector)
     radius = weight.shape[1] // 2
@@ -87,11 +95,39 @@ def downsample(x: Tensor, f: Tensor) -> Tensor:
     return fir(x, f, len(f) // 2 - 1, stride=2)
 
 
-def _kernels(vector: Tensor, gain: float) -> list[tuple[Tensor, int, int]]:
-    """The passes over an image: a kernel [1, 1, kh, kw] of each, and whether it acts along H and along W."""
-    if len(vector) < SEPARABLE:
-        return [(gain * torch.outer(vector, vector)[None, None], 1, 1)]
-    return [(gain * vector[None, None, :, None], 1, 0), (vector[None, None, None, :], 0, 1)]
+class _Shifted(torch.autograd.Function):
+    """Correlation with a short vector along one axis of [B, C, H, W], or its adjoint; each is the other's derivative.
+
+    With large images L and small ones S, S[i] = sum over k of f[k] L[stride i + k - pad], where L is zero outside.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, f: Tensor, axis: int, pad: int, stride: int, size: int, adjoint: bool) -> Tensor:
+        """L to S of `size` pixels, or S to L of `size` pixels where `adjoint` says so."""
+        ctx.options = f, axis, pad, stride, x.shape[axis], not adjoint
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        out = torch.empty(
+            (*x.shape[:axis], size, *x.shape[axis + 1 :]),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        ).zero_()
+        small, large = (x, out) if adjoint else (out, x)
+        for k, tap in enumerate(f):
+            first = max(-((k - pad) // stride), 0)  # the i whose pixel of L is inside
+            end = min((large.shape[axis] - 1 + pad - k) // stride + 1, small.shape[axis])
+            if end <= first:
+                continue
+            start = stride * first + k - pad
+            inside = slice(start, start + stride * (end - first - 1) + 1, stride)
+            ours, theirs = small.narrow(axis, first, end - first), large[(slice(None),) * axis + (inside,)]
+            (theirs if adjoint else ours).addcmul_(ours if adjoint else theirs, tap)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The adjoint of what was done."""
+        return _Shifted.apply(gradients[0], *ctx.options), None, None, None, None, None, None
 
 
 class Filter(nn.Module):
