@@ -54,7 +54,7 @@ def test_a_run_folder_holds_what_the_design_says(trained: Path) -> None:
     )
     assert results["parameters/generator"] > 1000 and results["parameters/discriminator"] > 1000
     assert {p.name for p in (trained / "checkpoints").iterdir()} >= {"last.ckpt", "best.ckpt"}
-    assert [p.name for p in sorted((trained / "samples").iterdir())] == ["00000003.png", "00000006.png"]
+    assert [p.name for p in sorted((trained / "samples").glob("*.png"))] == ["00000003.png", "00000006.png"]
     assert list((trained / "wandb").glob("offline-run-*/*.wandb"))
     rows = list(csv.DictReader((trained / "metrics.csv").open()))
     assert [int(row["iteration"]) for row in rows] == [2, 3, 4, 6]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 
 def record(trainer: Trainer, scalars: Mapping[str, float], iteration: int) -> None:
@@ -26,10 +25,14 @@ def record(trainer: Trainer, scalars: Mapping[str, float], iteration: int) -> No
 
 
 def record_image(trainer: Trainer, name: str, path: Path, iteration: int) -> None:
-    """Show a picture file of an iteration on Weights & Biases, where the run logs there; call it on process 0."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(path)], step=iteration)
+    """Show a picture file of an iteration on the loggers that show pictures; call it on process 0."""
+    for logger in loggers_with(trainer, "log_image"):
+        logger.log_image(name, [str(path)], step=iteration)
+
+
+def loggers_with(trainer: Trainer, method: str) -> list[Any]:
+    """The loggers of a run that have a method which not all have: log_image, log_histograms."""
+    return [logger for logger in trainer.loggers if hasattr(logger, method)]
 
 
 def paused(trainer: Trainer) -> AbstractContextManager:

@@ -1,15 +1,86 @@
-"""Weights & Biases: one run of theirs per run folder."""
+"""Weights & Biases: one run of theirs per run folder. What a run must not lose is in the folder's own files."""
 
 from __future__ import annotations
 
 import netrc
 import os
+import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from numpy.typing import NDArray
+
+from saddle.run.checkpoint import BEST
+from saddle.run.folder import RunFolder, is_first_process
+from saddle.run.status import EXIT_STATUS, FAILED
+
+SWEEP_FILES = ("jobs.json", "multirun.yaml")  # what a sweep folder holds beside its run folders
+CHOICES = ("model", "loss", "data", "experiment", "study")  # what a run is tagged by
+SUMMARY = ("status", "iterations", "kimg", "seconds", "images_per_second", "peak_memory_bytes", "diverged", "collapsed")
+PARAMETERS = "parameters/"
+
+
+class WandbRun(WandbLogger):
+    """Lightning's logger, with the iteration as W&B's step, so that curves and sliders count what metrics.csv counts.
+
+    A resumed run goes on as the same W&B run; the iterations since its checkpoint, which it repeats, are bit-identical
+    and W&B keeps the first.
+
+    Args:
+        folder: the run folder.
+        artifact: send checkpoints/best.ckpt at the end, as the artifact model-<id of the run>.
+        options: arguments of `wandb.init`.
+    """
+
+    def __init__(self, folder: str | Path, artifact: bool = False, **options: Any):
+        super().__init__(save_dir=folder, **options)
+        self.folder, self.artifact = RunFolder(folder), artifact
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run, begun when first asked for; on other processes than the first a stand-in without effect."""
+        if self._experiment is None:
+            options = {k: v for k, v in self._wandb_init.items() if k != "anonymous"}  # Lightning's; wandb warns of it
+            self._experiment = wandb.init(**options)
+        return self._experiment
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Send the config, and the version of the code as `code.commit` and `code.dirty`."""
+        super().log_hyperparams({**params, "code": code_version()})
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Send values of the iteration `step`."""
+        self.experiment.log(dict(metrics), step=step)
+
+    @rank_zero_only
+    def log_histograms(self, histograms: Mapping[str, tuple[NDArray, NDArray]], step: int) -> None:
+        """Send histograms of the iteration `step`: by name the counts [bins] and the edges [bins + 1]."""
+        self.log_metrics({name: wandb.Histogram(np_histogram=pair) for name, pair in histograms.items()}, step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Send how the run ended, and its best checkpoint if that was asked for; end the W&B run."""
+        if self._experiment is None:
+            return
+        run, results = self._experiment, self.folder.results()
+        run.summary.update({k: v for k, v in results.items() if k in SUMMARY or k.startswith(PARAMETERS)})
+        best = self.folder.checkpoints / BEST
+        if self.artifact and best.is_file():
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=scores_of(results))
+            artifact.add_file(str(best))
+            run.log_artifact(artifact, aliases=["best"])
+        run.finish(exit_code=EXIT_STATUS.get(results.get("status", ""), FAILED))
+        self._experiment = None
 
 
 def wandb_logger(
@@ -17,38 +88,84 @@ def wandb_logger(
     project: str,
     entity: str | None = None,
     mode: str = "auto",
+    group: str = "auto",
+    job_type: str = "train",
     tags: list[str] | None = None,
-    **config: Any,
-) -> WandbLogger:
-    """Lightning's W&B logger for a run folder; resuming the folder continues the same W&B run.
+    artifact: bool = False,
+    **options: Any,
+) -> WandbRun:
+    """The W&B logger of a run folder; resuming the folder continues the same W&B run.
 
     Args:
         folder: the run folder; the id of the W&B run is kept in ``wandb/id``.
-        project, entity, tags: where and how it appears.
+        project, entity, job_type: where and how it appears.
         mode: "online", "offline", or "auto": that of WANDB_MODE, else online where an API key is found, else offline.
-        config: further arguments of `wandb.init`.
+        group: what it is grouped by; "auto": WANDB_RUN_GROUP, else the name of the sweep folder, else none.
+        tags: more of them, beside the names of the model, the loss, the data, the experiment and the study.
+        artifact: see `WandbRun`.
+        options: further arguments of `wandb.init`.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
     kept = Path(folder) / "wandb" / "id"
-    if not kept.exists():
+    if not kept.exists() and is_first_process():
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(uuid.uuid4().hex[:12])
-    return WandbLogger(
+    return WandbRun(
+        folder,
+        artifact,
         name=Path(folder).name,
-        save_dir=folder,
         project=project,
         entity=entity,
-        tags=list(tags or []),
+        tags=[*dict.fromkeys([*choices_of(folder), *(tags or [])])],
+        group=sweep_of(folder) if group == "auto" else group,
+        job_type=job_type,
         mode=mode,  # Lightning's own argument `offline` sets a mode that wandb no longer knows
-        id=kept.read_text().strip(),
+        id=kept.read_text().strip() if kept.exists() else None,
         resume="allow",
-        **config,
+        **options,
     )
 
 
-def _logged_in() -> bool:
+def sweep_of(folder: str | Path) -> str | None:
+    """What a run is grouped by: WANDB_RUN_GROUP, else the name of the sweep folder that it is in, or None."""
+    parent = Path(folder).resolve().parent
+    inside = any((parent / name).is_file() for name in SWEEP_FILES)
+    return os.environ.get("WANDB_RUN_GROUP") or (parent.name if inside else None)
+
+
+def choices_of(folder: str | Path) -> list[str]:
+    """The names that a run is made of, as its config.yaml has them."""
+    run = RunFolder(folder)
+    choices: Any = (run.config().get("choices") if run.config_file.is_file() else None) or {}
+    named = [str(choices[group]) for group in CHOICES if choices.get(group)]
+    return [name[:64] for name in named]  # the longest that W&B takes
+
+
+def code_version() -> dict[str, Any]:
+    """The git commit of this code, and whether tracked files were changed since; both None outside a repository."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(here), *words]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    if git("ls-files", "--error-unmatch", __file__) is None:  # a copy of the package in somebody else's repository
+        return {"commit": None, "dirty": None}
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
+
+
+def scores_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores among the entries of results.json."""
+    return {name: value for name, value in results.items() if name.startswith("eval/")}
+
+
+def logged_in() -> bool:
     """Whether an API key is found where wandb looks for it: the environment, or what `wandb login` wrote."""
     if os.environ.get("WANDB_API_KEY"):
         return True
