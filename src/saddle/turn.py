@@ -32,8 +32,9 @@ class Turn:
     ):
         self.model, self.player, self.step, self.micro, self.needs = model, player, step, micro, needs
         self.discriminator = model.discriminator
-        self.real = real.detach().requires_grad_("real_gradients" in needs)
-        self.real_labels = real_labels
+        self.real, self.real_labels = real, real_labels
+        shown = model.augment.reals(self) if player == "discriminator" else real
+        self.real = shown.detach().requires_grad_("real_gradients" in needs)
 
     def draws(self, purpose: str) -> Draws:
         """Random numbers for one purpose of this turn."""

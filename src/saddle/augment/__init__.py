@@ -7,22 +7,30 @@ random numbers of its own row, so that any number of processes sees the same ima
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from saddle.randomness import Draws
 
+if TYPE_CHECKING:
+    from saddle.turn import Turn
+
 
 class Augment(nn.Module, ABC):
     """A transformation of images. Its buffers are part of the checkpoint.
 
-    A training loop calls `observe` with the real logits of each micro-batch of D's turn, and `after_step` after D's
-    optimiser step; only an augmentation that adapts its strength does anything there.
+    A turn of D asks `reals` for its real images. A training loop calls `observe` with the real logits of each part of a
+    batch in D's turn, and `after_step` after its optimiser step; only one that adapts its strength does anything there.
     """
 
     @abstractmethod
     def forward(self, images: Tensor, draws: Draws) -> Tensor:
         """Images [b, C, H, W] in [-1, 1] to what D sees of them, same shape; the range may be left a little."""
+
+    def reals(self, turn: Turn) -> Tensor:
+        """What D is told is real in its own turn, before any transformation: the real images, [b, C, H, W]."""
+        return turn.real
 
     def observe(self, real_logits: Tensor) -> None:
         """Take note of D's logits of real images [B], gathered from all processes."""

@@ -1,6 +1,4 @@
-"""Adaptive discriminator augmentation (Karras et al. 2020b): eighteen transformations, each with probability p, and the
-controller that finds the p at which D neither memorises the real images nor is starved of them.
-"""
+"""Adaptive discriminator augmentation (Karras et al. 2020b): eighteen transformations, each with probability p."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saddle.augment import Augment
+from saddle.augment.adaptive import Adaptive
 from saddle.augment.geometry import SYM6, blit, matrix, reflect, rotate, scale, translate, warp
 from saddle.errors import InputError
 from saddle.networks.resample import taps
@@ -49,11 +47,8 @@ def dilate(a: Tensor, step: int) -> Tensor:
     return F.pad(a[:, None], (0, step - 1)).flatten()[: (len(a) - 1) * step + 1]
 
 
-class ADA(Augment):
+class ADA(Adaptive):
     """The transformations of StyleGAN2-ADA, each applied to an image with probability (its multiplier) times p.
-
-    After every `every` steps of D, p goes up by (real images seen) / (1000 kimg) where the mean sign of D's real logits
-    in that time is above `target`, else down (section 3.2); so it can go from 0 to 1 in `kimg` thousand images.
 
     Args:
         xflip: multiplier of mirroring, with chance 1/2.
@@ -71,21 +66,9 @@ class ADA(Augment):
         imgfilter: of amplifying each of four frequency bands by 2^N(0, 1), at a constant expected power.
         noise: of adding noise of a standard deviation |N(0, 0.1^2)|.
         cutout: of setting a rectangle of half the sides to zero.
-        p: the strength at the start, in [0, 1].
-        adaptive: let the controller act; else p stays as it is set.
-        target: 0.6 in the paper.
-        kimg: 500 in the paper, 100 for transfer learning.
-        every: D steps between two changes of p; 4 in the paper.
-
-    Attributes:
-        p: the strength, a buffer.
+        p, adaptive, target, kimg, every: of `Adaptive`.
     """
 
-    p: Tensor
-    signs: Tensor
-    logits: Tensor
-    images: Tensor
-    steps: Tensor
     taps: Tensor
     bank: Tensor
 
@@ -112,43 +95,14 @@ class ADA(Augment):
         kimg: float = 500.0,
         every: int = 4,
     ):
-        super().__init__()
+        super().__init__(p, adaptive, target, kimg, every)
         self.xflip, self.rotate90, self.xint = xflip, rotate90, xint
         self.scale, self.rotate, self.aniso, self.xfrac = scale, rotate, aniso, xfrac
         self.brightness, self.contrast, self.lumaflip = brightness, contrast, lumaflip
         self.hue, self.saturation = hue, saturation
         self.imgfilter, self.noise, self.cutout = imgfilter, noise, cutout
-        self.adaptive, self.target, self.kimg, self.every = adaptive, target, kimg, every
-        self.register_buffer("p", torch.tensor(float(p)))
-        # since the last change of p: the sum of the signs, how many logits, real images and steps
-        for name in ("signs", "logits", "images", "steps"):
-            self.register_buffer(name, torch.zeros(()))
         self.register_buffer("taps", taps(SYM6), persistent=False)
         self.register_buffer("bank", filter_bank().float(), persistent=False)
-
-    # ---- the controller -----------------------------------------------------------------------------------------
-
-    def scalars(self) -> dict[str, Tensor]:
-        """`p`, the probability of each transformation."""
-        return {"p": self.p}
-
-    @torch.no_grad()
-    def observe(self, real_logits: Tensor) -> None:
-        """Add the signs of D's logits of real images [B], gathered from all processes; what is not finite counts 0."""
-        self.signs += real_logits.sign().nan_to_num(0.0).sum()
-        self.logits += real_logits.numel()
-
-    @torch.no_grad()
-    def after_step(self, images: int) -> None:
-        """After a step of D on so many real images over all processes: change p when it is time. Waits for nothing."""
-        self.steps += 1
-        self.images += images
-        due = (self.steps >= self.every).to(self.p.dtype)
-        if self.adaptive:
-            direction = (self.signs / self.logits.clamp(min=1) - self.target).sign()
-            self.p.add_(due * direction * self.images / (1000 * self.kimg)).clamp_(min=0)
-        for total in (self.signs, self.logits, self.images, self.steps):
-            total.mul_(1 - due)
 
     # ---- the transformations ------------------------------------------------------------------------------------
 
