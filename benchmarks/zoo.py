@@ -51,6 +51,13 @@ MODELS = [
     "biggan",
     "contragan",
     "reacgan",
+    "progan",
+    "stylegan",
+    "stylegan2",
+    "stylegan2_ada",
+    "r3gan",
+    "biggan_deep",
+    "stacked_gan",
 ]
 OPTIONS = ["minutes=5", "seed=0", "logger=none", "evaluation.every=0", "samples.every=0"]
 HEADER = (
@@ -65,12 +72,13 @@ def what(model: str) -> dict[str, Any]:
     with Composer(ROOT / "conf", "train") as composer:
         config = checked(composer, [f"model={model}"], "train")
     choices, options = config["choices"], config["model"]
-    head = choices["model/head"]
+    head = choices.get("model/head") or options["head"]["_target_"].rpartition(".")[2].lower()  # a model's own
     conditioning = options["g_conditioning"].replace("_", " ") if config["model"]["head"]["needs_labels"] else "none"
-    own = choices["model/generator"] == "biggan"
+    own = choices["model/generator"] in ("biggan", "biggan_deep")
     return {
         "loss": choices["loss"],
         "penalty": choices["penalty"],
+        "augment": choices["augment"],
         "norm": options["d_norm"],
         "head": head,
         "conditioning": "batch norm" if own else conditioning,
@@ -104,14 +112,15 @@ def run(model: str, options: Sequence[str]) -> None:
 def row(model: str, result: dict[str, Any], mark: str) -> str:
     """A model's line of the table."""
     made = result["model"]
-    penalty = ", ".join(name.replace("_", " ") for name in made["penalty"] if name != "none")
+    held = [*made["penalty"], made.get("augment", "none")]
+    penalty = ", ".join(name.replace("_", " ") for name in held if name != "none")
     norm = {"spectral": "spectral norm", "batch": "", "none": "", "layer": "layer norm"}.get(made["norm"], made["norm"])
     conditioning = "none" if made["conditioning"] == "none" else f"{made['conditioning']}, {made['head']}"
     cells = [
         f"`{model}`{mark}",
         made["loss"].replace("_", " "),
         ", ".join(filter(None, [penalty, norm])) or "none",
-        {"information": "codes", "reconstruction": "none"}.get(made["head"], conditioning.replace("_", " ")),
+        {"information": "codes", "reconstruction": "none", "level": "encoder"}.get(made["head"], conditioning.replace("_", " ")),
         str(made["d_steps"]),
         f"{result['parameters/generator'] / 1e6:.2f} + {result['parameters/discriminator'] / 1e6:.2f} M",
         f"{result['iterations']:,}",
