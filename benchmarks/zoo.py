@@ -116,11 +116,12 @@ def row(model: str, result: dict[str, Any], mark: str) -> str:
     penalty = ", ".join(name.replace("_", " ") for name in held if name != "none")
     norm = {"spectral": "spectral norm", "batch": "", "none": "", "layer": "layer norm"}.get(made["norm"], made["norm"])
     conditioning = "none" if made["conditioning"] == "none" else f"{made['conditioning']}, {made['head']}"
+    others = {"information": "codes", "reconstruction": "none", "level": "encoder"}
     cells = [
         f"`{model}`{mark}",
         made["loss"].replace("_", " "),
         ", ".join(filter(None, [penalty, norm])) or "none",
-        {"information": "codes", "reconstruction": "none", "level": "encoder"}.get(made["head"], conditioning.replace("_", " ")),
+        others.get(made["head"], conditioning.replace("_", " ")),
         str(made["d_steps"]),
         f"{result['parameters/generator'] / 1e6:.2f} + {result['parameters/discriminator'] / 1e6:.2f} M",
         f"{result['iterations']:,}",
