@@ -2,6 +2,7 @@
 
 import multiprocessing
 from itertools import islice
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -157,3 +158,27 @@ def test_lightning_resumes_in_the_middle_of_an_epoch(tmp_path):
     whole, first = fit(7), fit(4)
     assert len(first) == 4
     assert first + fit(7, tmp_path / "last.ckpt") == whole
+
+
+def shown_by(limit: int, seed: int, size: int = 40) -> list[int]:
+    """Which images a data module's loader shows in ten iterations of four."""
+    data = Noise(resolution=2, channels=1, classes=0, size=size, seed=0, batch_size=4, flip=False, limit=limit)
+    data.setup()
+    data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(seed=seed, share=Share(4), d_steps=1, iteration=0))
+    batches = [images for images, _ in islice(data.train_dataloader(), 10)]
+    assert len(data.train_set) == size  # which scores compare with
+    everything = data.train_set.images.flatten(1)
+    return [int((everything == image).all(1).nonzero()) for image in torch.cat(batches).flatten(1)]
+
+
+def test_a_limit_is_a_fixed_part_in_an_order_of_the_seed():
+    whole, part, other = shown_by(0, 1), shown_by(8, 1), shown_by(8, 2)
+    assert sorted(whole) == list(range(40))
+    assert len(set(part)) == 8 and set(part) == set(other) and part != other and set(part) != set(range(8))
+    for epoch in range(5):
+        assert set(part[8 * epoch : 8 * epoch + 8]) == set(part)
+
+
+def test_a_limit_above_the_number_of_images_is_refused():
+    with pytest.raises(InputError, match="data.limit=41, but .* holds 40 training images: choose fewer, or 0 for all"):
+        shown_by(41, 1)

@@ -16,6 +16,7 @@ from saddle.data.images import Images
 from saddle.data.loader import Iterations, Loader
 from saddle.data.sets import ImageSet, MemorySet, StreamedSet
 from saddle.errors import InputError
+from saddle.randomness import generator
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class DataModule(LightningDataModule):
         memory_gb: a part of up to this many gigabytes, resized, is held in memory.
         classifier: name of the repository's own classifier of these images, or None.
         bounded: whether the items are pixels, which networks see in [-1, 1]; else they are floats of any size.
+        limit: train on this many of the training images, drawn once and for all, whatever the run's seed; 0: on all.
+            `train_set` stays whole, so that scores compare with all of it.
 
     Raises:
         InputError: in `prepare_data` and `setup`, if files are missing, damaged or do not fit the arguments.
@@ -65,11 +68,13 @@ class DataModule(LightningDataModule):
         memory_gb: float = 3.0,
         classifier: str | None = None,
         bounded: bool = True,
+        limit: int = 0,
     ):
         super().__init__()
         self.resolution, self.channels, self.classes = resolution, channels, classes
         self.batch_size, self.flip, self.workers, self.memory_gb = batch_size, flip, workers, memory_gb
         self.path, self.classifier, self.bounded = Path(path).expanduser(), classifier, bounded
+        self.limit = limit
 
     def look(self) -> None:
         """Finds the files, or downloads and unpacks them. One process of each machine does this.
@@ -91,6 +96,11 @@ class DataModule(LightningDataModule):
         if self.resolution < 1:
             raise InputError(f"data.resolution={self.resolution}: choose 1 or more pixels")
         train, test = self.read()
+        if not 0 <= self.limit <= len(train.images):
+            raise InputError(
+                f"data.limit={self.limit}, but {train.images.where} holds {len(train.images)} training images: choose "
+                "fewer, or 0 for all"
+            )
         self.test_set = None if test is None else self._load(test)
         self.train_set = self._load(train)
 
@@ -99,9 +109,10 @@ class DataModule(LightningDataModule):
         assert self.trainer is not None
         model: Any = self.trainer.lightning_module
         sizes = getattr(model, "batch_sizes", None)
-        iterations = Iterations(
-            len(self.train_set), model.seed, model.share, model.d_steps, start=model.iteration, sizes=sizes
-        )
+        images: int | Tensor = len(self.train_set)
+        if self.limit:
+            images = torch.randperm(len(self.train_set), generator=generator(0, "limit"))[: self.limit]
+        iterations = Iterations(images, model.seed, model.share, model.d_steps, start=model.iteration, sizes=sizes)
         return Loader(self.train_set, iterations, self.workers)
 
     def _load(self, part: Part) -> ImageSet:

@@ -40,7 +40,7 @@ class Iterations(Sampler[list[int]]):
     process takes its share.
 
     Args:
-        images: size N of the data set.
+        images: size N of the data set, or the indices [N] of those of its images that are shown.
         seed: of the permutations.
         share: this process's part of a global batch.
         d_steps: global batches of one iteration.
@@ -49,9 +49,17 @@ class Iterations(Sampler[list[int]]):
     """
 
     def __init__(
-        self, images: int, seed: int, share: Share, d_steps: int = 1, start: int = 0, sizes: BatchSizes | None = None
+        self,
+        images: int | Tensor,
+        seed: int,
+        share: Share,
+        d_steps: int = 1,
+        start: int = 0,
+        sizes: BatchSizes | None = None,
     ):
-        self.images, self.seed, self.start, self.sizes = images, seed, start, sizes
+        self.chosen = images.numpy() if isinstance(images, Tensor) else None
+        self.images = len(images) if isinstance(images, Tensor) else images
+        self.seed, self.start, self.sizes = seed, start, sizes
         self.share, self.d_steps = share, d_steps
         self.offsets = self._offsets()
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
@@ -91,7 +99,7 @@ class Iterations(Sampler[list[int]]):
         if epoch != self._epoch:
             self._epoch = epoch
             order = torch.randperm(self.images, generator=generator(self.seed, "order", epoch))
-            self._permutation = order.numpy()
+            self._permutation = order.numpy() if self.chosen is None else self.chosen[order.numpy()]
         return self._permutation
 
 
