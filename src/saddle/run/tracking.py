@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import netrc
 import os
 import subprocess
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -17,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from numpy.typing import NDArray
 
+from saddle.run.account import logged_in
 from saddle.run.checkpoint import BEST
 from saddle.run.folder import RunFolder, is_first_process
 from saddle.run.status import EXIT_STATUS, FAILED
@@ -73,7 +72,8 @@ class WandbRun(WandbLogger):
         if self._experiment is None:
             return
         run, results = self._experiment, self.folder.results()
-        run.summary.update({k: v for k, v in results.items() if k in SUMMARY or k.startswith(PARAMETERS)})
+        known = {k: v for k, v in results.items() if k in SUMMARY or k.startswith(PARAMETERS)}
+        run.summary.update({k: int(v) if isinstance(v, bool) else v for k, v in known.items()})  # so that bars show it
         best = self.folder.checkpoints / BEST
         if self.artifact and best.is_file():
             artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=scores_of(results))
@@ -163,14 +163,3 @@ def code_version() -> dict[str, Any]:
 def scores_of(results: Mapping[str, Any]) -> dict[str, Any]:
     """The scores among the entries of results.json."""
     return {name: value for name, value in results.items() if name.startswith("eval/")}
-
-
-def logged_in() -> bool:
-    """Whether an API key is found where wandb looks for it: the environment, or what `wandb login` wrote."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
