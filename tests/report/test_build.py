@@ -135,7 +135,7 @@ def test_errors_are_shown_and_escaped(sweep: Path) -> None:
 def test_two_runs_of_one_seed_make_no_claim(tmp_path: Path) -> None:
     write_grid_sweep(tmp_path, {"model.g_lr": [1e-4, 1e-3]}, lambda v, s: 10.0 if v["model.g_lr"] < 5e-4 else 900.0, 1)
     page = report(tmp_path)
-    assert "With fewer than 3 seeds of a combination no claim is made" in summary(page)
+    assert "With fewer than 3 finished seeds of every combination no claim is made" in summary(page)
     assert "beyond chance" not in page.read_text()
     assert table(page.parent / "importance.csv") == []
     assert all(row["low"] == "" for row in table(page.parent / "levels.csv"))

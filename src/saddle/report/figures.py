@@ -500,7 +500,7 @@ def axis_labels(axes: Axes, position: int, setting: Setting) -> None:
         texts = [(axis_height(setting, value), shorten(label(value), 16)) for value in setting.values]
     for height, text in texts:
         axes.annotate(text, (position, height), (-4, 0), textcoords="offset points", ha="right", va="center",
-                      fontsize=7.5, zorder=4, bbox={"fc": "white", "alpha": 0.75, "lw": 0, "pad": 0.6})  # fmt: skip
+                      fontsize=7.5, zorder=4, bbox={"fc": "white", "alpha": 0.92, "lw": 0, "pad": 1.2})  # fmt: skip
 
 
 def smooth(x: np.ndarray, y: np.ndarray, points: int = 24) -> tuple[np.ndarray, np.ndarray]:

@@ -104,7 +104,7 @@ def summary(study: Study) -> str:
         return " ".join(
             [*said, f"No finished run has the score {study.score} yet, so nothing is said about the settings."]
         )
-    said += [best(study), robustness(study), what_matters(study)]
+    said += [best(study), too_few_seeds(study), robustness(study), what_matters(study)]
     return " ".join(filter(None, said))
 
 
@@ -132,7 +132,7 @@ def how_runs_ended(study: Study) -> str:
         text = "All finished"
     else:
         order = ["finished", *sorted(set(counts) - {"finished"})]
-        text = sentence([f"{counts.get(word, 0)} {word}" for word in order])
+        text = sentence([f"{counts.get(word, 0):,} {word}" for word in order])
     return text + (f"; {plural(collapsed, 'run')} collapsed." if collapsed else ".")
 
 
@@ -146,9 +146,7 @@ def best(study: Study) -> str:
     if not where:
         text = f"The best {study.score} is {number(study.scores[i])}."
     if study.comparisons is None:
-        few = max((len(cell.scores) for cell in study.cells), default=0) < SEEDS
-        rest = f" With fewer than {SEEDS} seeds of a combination no claim is made about which is better."
-        return text + (rest if few and len(study.cells) > 1 else "")
+        return text
     top = study.cells[study.repeated[0]]
     worse = int((study.comparisons[0, 1:] < LEVEL).sum())
     others = len(study.repeated) - 1
@@ -170,6 +168,17 @@ def best(study: Study) -> str:
     return (
         text + f"it is better than {worse} of the {others} others beyond chance; {others - worse} cannot be told apart."
     )
+
+
+def too_few_seeds(study: Study) -> str:
+    """Of how many combinations nothing is claimed."""
+    few = sum(len(cell.scores) < SEEDS for cell in study.cells)
+    if not few or len(study.cells) < 2:
+        return ""
+    if few == len(study.cells):
+        return f"With fewer than {SEEDS} finished seeds of every combination no claim is made about which is better."
+    which = f"{few:,} of {plural(len(study.cells), 'combination')} have fewer than {SEEDS} finished seeds"
+    return f"{which}: nothing is claimed of them."
 
 
 def robustness(study: Study) -> str:
@@ -195,16 +204,23 @@ def what_matters(study: Study) -> str:
     """Which settings explain the variance, and how much of it is the seed's."""
     text = ""
     if study.importance is not None and len(study.settings) > 1:
-        shares = study.importance.single.mean(0)
         first = study.order[: min(2, len(study.order))]
-        named = sentence([f"{study.settings[j].name} alone explains {shares[j]:.0%}" for j in first])
+        named = sentence(
+            [f"{study.settings[j].name} alone explains {spread(study.importance.single[:, j])}" for j in first]
+        )
         pair = figures.ranked_pairs(study)[0]
-        joint = study.importance.pair[:, pair[0], pair[1]].mean()
+        joint = spread(study.importance.pair[:, pair[0], pair[1]])
         names = f"{study.settings[pair[0]].name} and {study.settings[pair[1]].name}"
-        text = f"Of the variance that settings explain, {named}; the strongest interaction, of {names}, {joint:.0%}."
+        text = f"Of the variance that settings explain, {named}; the strongest interaction, of {names}, {joint}."
     if study.explained is not None:
         text += f" Settings explain {study.explained:.0%} of the variance between single runs; the rest is the seed."
     return text.strip()
+
+
+def spread(shares: np.ndarray) -> str:
+    """A share in words: the mean over the trees, and the range of 10 to 90% of them."""
+    low, high = np.quantile(shares, [0.1, 0.9])
+    return f"{shares.mean():.0%} ({low:.0%} to {high:.0%})"
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
