@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from toy_run import QUICK, Run
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from saddle.errors import InputError
 from saddle.run import search
@@ -387,7 +388,7 @@ def until(condition: Callable[[], bool], seconds: float = 100) -> None:
 def test_a_hopeless_job_is_ended_with_its_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("saddle.run.jobs.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("saddle.run.places.GRACE_SECONDS", 0.1)
     (tmp_path / "job.py").write_text(JOB)
     pruner = {"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.5}
     one = make_search(tmp_path / "s", "a=0.25,0.75 seed=0,1", 6, pruner=pruner)
@@ -560,12 +561,13 @@ def test_the_sweep_for_wandb(with_search: Path, command: Run) -> None:
     assert sweep["metric"] == {"name": "iterations", "goal": "minimize"}
     assert sweep["parameters"]["iterations"] == {"distribution": "int_uniform", "min": 1, "max": 50}
     assert sweep["parameters"]["penalty"] == {"values": ["[r1,lecam]", "none"]}
-    # what the agent runs: its command with ${args_no_hyphens} as key=value
     chosen = {"iterations": 7, "seed": QUICK, "loss": "wasserstein", "penalty": "[r1,lecam]"}
-    arguments = [f"{key}={value}" for key, value in chosen.items()]
     assert sweep["command"][:3] == ["${env}", "${interpreter}", "${program}"]
-    assert set(chosen) == set(sweep["parameters"]) and sweep["command"][-1] == "${args_no_hyphens}"
-    ran = command(*sweep["command"][3:-1], *arguments, "hydra.run.dir=one")
+    assert set(chosen) == set(sweep["parameters"])
+    # what the agent runs, made by its own code
+    args = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})
+    words = [word for part in create_sweep_command(sweep["command"])[3:] for word in args.get(part[2:-1], [part])]
+    ran = command(*words, "hydra.run.dir=one")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(Path("one/results.json").read_text())["iterations"] == 7
 

@@ -16,7 +16,7 @@ from saddle.run.tracking import choices_of, code_version, sweep_of, wandb_logger
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch, tmp_path) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_GROUP", "WANDB_BASE_URL"):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_GROUP", "WANDB_SWEEP_ID", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
@@ -48,6 +48,8 @@ def test_the_group_is_the_sweep_unless_the_user_says_otherwise(monkeypatch, tmp_
     run = tmp_path / "sweep" / "0_a"
     run.mkdir(parents=True)
     assert sweep_of(run) is None
+    monkeypatch.setenv("WANDB_SWEEP_ID", "agents")
+    assert sweep_of(run) == "agents"
     (tmp_path / "sweep" / "jobs.json").touch()
     assert sweep_of(run) == "sweep"
     assert wandb_logger(str(run), "p")._wandb_init["group"] == "sweep"

@@ -49,6 +49,7 @@ class WandbRun(WandbLogger):
         if self._experiment is None:
             options = {k: v for k, v in self._wandb_init.items() if k != "anonymous"}  # Lightning's; wandb warns of it
             self._experiment = wandb.init(**options)
+            id_file(self.folder.path).write_text(self._experiment.id)  # W&B's agent has chosen its own
         return self._experiment
 
     @rank_zero_only
@@ -100,7 +101,7 @@ def wandb_logger(
         folder: the run folder; the id of the W&B run is kept in ``wandb/id``.
         project, entity, job_type: where and how it appears.
         mode: "online", "offline", or "auto": that of WANDB_MODE, else online where an API key is found, else offline.
-        group: what it is grouped by; "auto": WANDB_RUN_GROUP, else the name of the sweep folder, else none.
+        group: what it is grouped by; "auto": see `sweep_of`.
         tags: more of them, beside the names of the model, the loss, the data, the experiment and the study.
         artifact: see `WandbRun`.
         options: further arguments of `wandb.init`.
@@ -108,7 +109,7 @@ def wandb_logger(
     os.environ.setdefault("WANDB_SILENT", "true")
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-    kept = Path(folder) / "wandb" / "id"
+    kept = id_file(Path(folder))
     if not kept.exists() and is_first_process():
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(uuid.uuid4().hex[:12])
@@ -128,11 +129,17 @@ def wandb_logger(
     )
 
 
+def id_file(folder: Path) -> Path:
+    """Where a run folder keeps the id of its W&B run."""
+    return folder / "wandb" / "id"
+
+
 def sweep_of(folder: str | Path) -> str | None:
-    """What a run is grouped by: WANDB_RUN_GROUP, else the name of the sweep folder that it is in, or None."""
+    """What a run is grouped by: WANDB_RUN_GROUP, else its sweep's folder or the sweep of W&B's agent, or None."""
     parent = Path(folder).resolve().parent
     inside = any((parent / name).is_file() for name in SWEEP_FILES)
-    return os.environ.get("WANDB_RUN_GROUP") or (parent.name if inside else None)
+    named = os.environ.get("WANDB_RUN_GROUP") or (parent.name if inside else os.environ.get("WANDB_SWEEP_ID"))
+    return named or None
 
 
 def choices_of(folder: str | Path) -> list[str]:
