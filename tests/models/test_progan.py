@@ -261,7 +261,6 @@ def test_networks_that_cannot_grow_are_refused():
 
 
 def test_a_batch_size_that_a_later_stage_cannot_use_is_refused_at_the_start():
-    progan().on_fit_start()
     with pytest.raises(InputError, match=r"model.batch_sizes: 6 images .* groups of 4"):
         progan(batch_sizes=[8, 6]).on_fit_start()
     with pytest.raises(InputError, match=r"model.batch_sizes: 4 images .*trainer.accumulate=3"):
@@ -271,12 +270,14 @@ def test_a_batch_size_that_a_later_stage_cannot_use_is_refused_at_the_start():
 # ---- by Lightning's trainer, and its picture -----------------------------------------------------------------------
 
 
-def test_the_trainer_loads_as_many_images_as_each_stage_takes():
+def test_the_trainer_loads_as_many_images_as_each_stage_takes_and_says_so(capsys):
     options = ["model=progan", "data.resolution=8", "data.channels=1", "model.width=4", "model.latent_dim=6"]
     plan = ["model.fade_kimg=0.016", "model.stable_kimg=0.008", "model.batch_sizes=[8,4]", "precision=32"]
     model, scalars = train(4, *options, *plan)
     assert model.kimg == (8 + 3 * 4) / 1000 and model.batch_size == 4
     assert scalars["train/alpha"] == pytest.approx((1 + 0 + 0.25 + 0.5) / 4)
+    said = "images of a batch, by pixels: 8 at 4, 4 at 8 (model.batch_sizes replaces data.batch_size)"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_the_picture_has_a_row_for_each_resolution(tmp_path):

@@ -188,7 +188,7 @@ class ProGAN(GAN):
     # ---- training -----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Refuse now a batch size that a later stage could not use."""
+        """Refuse now a batch size that a later stage could not use, and say which sizes there will be."""
         parts = world_size() * self.accumulate
         groups = [m.group for m in self.discriminator.modules() if isinstance(m, MinibatchStd)]
         for size in sorted({part.batch_size for part in self.growth.parts}):
@@ -202,6 +202,10 @@ class ProGAN(GAN):
                     f"trainer.accumulate={self.accumulate} in groups of {max(groups, default=1)}, the samples of a "
                     "minibatch standard deviation: choose multiples of their product"
                 )
+        if self.growing:
+            pairs = {4 * 2**part.stage: part.batch_size for part in self.growth.parts}
+            listed = ", ".join(f"{size} at {side}" for side, size in pairs.items())
+            self.print(f"images of a batch, by pixels: {listed} (model.batch_sizes replaces data.batch_size)")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One iteration at the stage that is reached."""
