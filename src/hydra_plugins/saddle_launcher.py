@@ -1,6 +1,7 @@
 """Where Hydra finds the launcher of `hydra/launcher=processes`: it takes plugins from this package only."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
@@ -13,9 +14,11 @@ class ProcessLauncher(Processes):
 
 @dataclass
 class ProcessLauncherConf:
-    """What `hydra/launcher=processes` stands for."""
+    """What `hydra/launcher=processes` stands for; conf/hydra/launcher has others, which differ in the place."""
 
     _target_: str = "hydra_plugins.saddle_launcher.ProcessLauncher"
+    _recursive_: bool = False
+    place: Any = None
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="processes", node=ProcessLauncherConf, provider="saddle")

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -39,11 +41,19 @@ class Composer:
 
     def __enter__(self) -> Composer:
         GlobalHydra.instance().clear()
+        self._forget_plugins()
         hydra.initialize_config_dir(str(self.conf), job_name=self.config_name, version_base="1.3")
         return self
 
     def __exit__(self, *exception: object) -> None:
         GlobalHydra.instance().clear()
+
+    def _forget_plugins(self) -> None:
+        """Let the launchers in `conf` stand for themselves: Hydra would hold them to plugins' of the same name."""
+        Plugins.instance()  # loads them
+        launchers = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+        for path in (self.conf / "hydra" / "launcher").glob("*.yaml"):
+            launchers.pop(path.name, None)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The config of these overrides, with its `hydra` node.

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from saddle.errors import InputError
 from saddle.run import signals
 from saddle.run.check import checked, processes
 from saddle.run.compose import Composer, parse
-from saddle.run.folder import RUN_DIR, RunFolder, job_name, write_atomic
+from saddle.run.folder import RunFolder, job_name, write_atomic
+from saddle.run.places import LAUNCH_VARIABLES, POLL_SECONDS, Place, Started, place_of
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted
 
 LIST = "jobs.json"  # in the sweep folder: what its jobs are
 LOCK = ".lock"  # in the sweep folder: held by the process that runs it, and by its jobs
 PRUNED = "pruned"  # status of a job that was ended because it was hopeless; it does not run again
 FINISHED = ("done", PRUNED)
-LAUNCH_VARIABLES = (
-    "LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
-    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT",
-    "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE", RUN_DIR,
-)  # fmt: skip
-POLL_SECONDS = 0.05
-GRACE_SECONDS = 15.0  # between asking a process tree to end and killing it
 ASKED_TO_END = {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
 STATUS_OF_EXIT = {**{code: status for status, code in EXIT_STATUS.items()}, **ASKED_TO_END}
-PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @dataclass
@@ -63,6 +55,7 @@ class Sweep:
         flags: further arguments of the script.
         at_once: jobs that run at the same time.
         jobs: all jobs so far.
+        place: the config of where they run; None for this machine.
         lock: the descriptor of the lock, while this process holds it.
     """
 
@@ -71,6 +64,7 @@ class Sweep:
     flags: list[str] = field(default_factory=list)
     at_once: int = 1
     jobs: list[Job] = field(default_factory=list)
+    place: dict[str, Any] | None = None
     lock: int | None = field(default=None, compare=False)
 
     @classmethod
@@ -82,14 +76,16 @@ class Sweep:
         """
         try:
             found = json.loads((folder / LIST).read_text(encoding="utf-8"))
-            return cls(folder, script, found["flags"], found["at_once"], [Job(**job) for job in found["jobs"]])
+            listed = [Job(**job) for job in found["jobs"]]
+            return cls(folder, script, found["flags"], found["at_once"], listed, found.get("place"))
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{folder} is not a sweep folder: it has no readable {LIST}") from None
 
     def save(self) -> None:
         """Write the list of jobs, so that the sweep can be resumed."""
-        listed = {"flags": self.flags, "at_once": self.at_once, "jobs": [asdict(job) for job in self.jobs]}
-        write_atomic(self.folder / LIST, json.dumps(listed, indent=2) + "\n")
+        listed = {"flags": self.flags, "at_once": self.at_once, "place": self.place}
+        jobs = [asdict(job) for job in self.jobs]
+        write_atomic(self.folder / LIST, json.dumps({**listed, "jobs": jobs}, indent=2) + "\n")
 
     def run_folder(self, job: Job) -> RunFolder:
         """Where a job writes."""
@@ -181,7 +177,8 @@ def run_jobs(sweep: Sweep, todo: Sequence[Job] | Plan) -> list[Job]:
         Preempted: after SIGTERM or SIGUSR1.
     """
     plan = todo if isinstance(todo, Plan) else Plan(todo)
-    running: dict[subprocess.Popen[bytes], Job] = {}
+    place = place_of(sweep.place)
+    running: dict[Started, Job] = {}
     failed, started = [], 0
     signals.install()
     signals.arm(True)
@@ -189,85 +186,45 @@ def run_jobs(sweep: Sweep, todo: Sequence[Job] | Plan) -> list[Job]:
     try:
         while True:
             while len(running) < sweep.at_once and not told and (job := plan.next()) is not None:
-                running[start(sweep, job)] = job
+                running[start(place, sweep, job)] = job
                 started += 1
                 print(f"[{started}/{plan.total}] {job.folder}: started", flush=True)
             if not running:
                 break
             if signals.received() and not told:
                 told = signals.received()
-                tell(running, signal.SIGINT if told == "interrupted" else signal.SIGTERM)
-            for process, job in list(running.items()):
-                hopeless = None if told or process.poll() is not None else plan.hopeless(job)
+                for one in running:
+                    one.tell(signal.SIGINT if told == "interrupted" else signal.SIGTERM)
+            for one, job in list(running.items()):
+                hopeless = None if told or one.poll() is not None else plan.hopeless(job)
                 if hopeless:
-                    end_tree(process)
-                if process.poll() is None:
+                    one.end()
+                code = one.poll()
+                if code is None:
                     continue
-                del running[process]
-                if not conclude(sweep, job, process.returncode, hopeless):
+                del running[one]
+                if not conclude(sweep, job, code, hopeless, one.reason):
                     failed.append(job)
                 plan.ended(job)
             time.sleep(POLL_SECONDS)
     finally:
-        tell(running, signal.SIGKILL)
+        for one in running:
+            one.tell(signal.SIGKILL)
         signals.forget()
     if told:
         raise KeyboardInterrupt if told == "interrupted" else Preempted
     return failed
 
 
-def start(sweep: Sweep, job: Job) -> subprocess.Popen[bytes]:
-    """Start a job in a session of its own, so that its whole process tree can be told to end."""
+def start(place: Place, sweep: Sweep, job: Job) -> Started:
+    """Make a job's folder, forget how it ended before, and start it."""
     run = sweep.run_folder(job)
     run.path.mkdir(parents=True, exist_ok=True)
-    command, environment = sweep.command(job), sweep.environment(job)
     run.results_file.unlink(missing_ok=True)
-    with open(run.path / "output.log", "ab") as log:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=() if sweep.lock is None else (sweep.lock,),
-            preexec_fn=end_with_parent(),
-        )
+    return place.start(sweep, job)
 
 
-def end_with_parent() -> Callable[[], None] | None:
-    """What a job's process does first: ask the system for a SIGTERM when this process dies (on Linux)."""
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the request
-            os._exit(EXIT_STATUS["preempted"])
-
-    return ask
-
-
-def tell(running: Iterable[subprocess.Popen[bytes]], number: int) -> None:
-    """Send a signal to every process of the running jobs."""
-    for process in running:
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            continue  # it ended in between
-
-
-def end_tree(process: subprocess.Popen[bytes]) -> None:
-    """End a job's process tree: it may save first, but not for longer than `GRACE_SECONDS`."""
-    tell([process], signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_SECONDS)
-    tell([process], signal.SIGKILL)  # what is left of the tree
-    process.wait()
-
-
-def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None) -> bool:
+def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None, reason: str | None = None) -> bool:
     """See how a job ended, write it down where the job could not, and say it; whether it ended well.
 
     Args:
@@ -275,6 +232,7 @@ def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None) -> 
         job: that ended.
         code: its exit status, or minus a signal.
         hopeless: why it was ended, if it was.
+        reason: why it ended, where the exit status does not tell.
     """
     run = sweep.run_folder(job)
     status = run.results().get("status")
@@ -283,7 +241,7 @@ def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None) -> 
         run.record(status=status, error=hopeless)
     elif code != DONE and status in (None, "done"):
         status = STATUS_OF_EXIT.get(code, "failed")
-        run.record(status=status, error=cause(run, code))
+        run.record(status=status, error=reason or cause(run, code))
     error = run.results().get("error")
     print(f"    {job.folder}: {status or 'done'}{f' ({error})' if error else ''}", flush=True)
     return code == DONE or status in FINISHED
@@ -330,16 +288,21 @@ def this_script() -> str:
     return os.path.abspath(sys.argv[0])
 
 
-def new_sweep(folder: Path, at_once: int) -> Sweep:
-    """A sweep without jobs, with the flags of this process."""
+def new_sweep(folder: Path, at_once: int, launcher: DictConfig) -> Sweep:
+    """A sweep without jobs, with the flags of this process and the place that Hydra's launcher names."""
     flags = [text for text in sys.argv[1:] if text.startswith("--config-")]
-    return Sweep(folder, this_script(), flags, at_once)
+    place: Any = OmegaConf.to_container(launcher, resolve=True)
+    return Sweep(folder, this_script(), flags, at_once, place=place.get("place"))
 
 
 class Processes(Launcher):
-    """Hydra's launcher that runs each job of a sweep as a child process tree of its own."""
+    """Hydra's launcher that runs each job of a sweep as a child process tree of its own.
 
-    def __init__(self) -> None:
+    Args:
+        place: the config of where; None for this machine. Not made before a job starts.
+    """
+
+    def __init__(self, place: Any = None) -> None:
         self.config: DictConfig | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -371,6 +334,8 @@ class Processes(Launcher):
             batch.append(Job(job_name(number, varied), [*kept, *overrides], processes(config) or 1))
             at_once = config["study"]["jobs"]
         sweep = self._sweep(at_once if batch else 1)
+        if place_of(sweep.place).queues and sweep.at_once == 1:
+            sweep.at_once = max(1, len(batch))
         with sweep.locked():
             sweep.jobs += batch
             sweep.save()
@@ -380,7 +345,9 @@ class Processes(Launcher):
     def _sweep(self, at_once: int) -> Sweep:
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
-        return Sweep.load(folder, this_script()) if (folder / LIST).exists() else new_sweep(folder, at_once)
+        if (folder / LIST).exists():
+            return Sweep.load(folder, this_script())
+        return new_sweep(folder, at_once, self.config.hydra.launcher)
 
     @staticmethod
     def _job_return(sweep: Sweep, job: Job) -> JobReturn:

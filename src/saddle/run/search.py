@@ -567,7 +567,7 @@ def begin(config: DictConfig, arguments: Sequence[str]) -> None:
     """
     hydra_config = config.hydra
     if hydra_config.launcher.get("_target_") != PROCESSES:
-        raise InputError("a search runs its jobs by hydra/launcher=processes; other launchers take grids")
+        raise InputError("a search runs its jobs by hydra/launcher=processes, submitit_local, submitit_slurm or ray")
     composer, kept = jobs.composer_of(hydra_config)
     options, space = read(hydra_config, arguments, kept)
     check = checker(composer)
@@ -575,7 +575,7 @@ def begin(config: DictConfig, arguments: Sequence[str]) -> None:
     folder = Path(hydra_config.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
-    sweep = jobs.new_sweep(folder, at_once)
+    sweep = jobs.new_sweep(folder, at_once, hydra_config.launcher)
     with sweep.locked():
         write_atomic(folder / LIST, json.dumps({"space": asdict(space), "options": asdict(options)}, indent=2) + "\n")
         sweep.save()

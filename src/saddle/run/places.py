@@ -1,0 +1,307 @@
+"""Where the jobs of a sweep run: on this machine, or where submitit or ray puts them. Free of torch.
+
+Wherever it is, a job is one child process tree of its own, with nothing in its environment from whatever launched its
+parent. A place has `start(sweep, job)`, which returns a `Started`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hydra.utils import instantiate
+
+from saddle.errors import InputError
+from saddle.run.folder import RUN_DIR
+from saddle.run.status import EXIT_STATUS, FAILED
+
+if TYPE_CHECKING:
+    from saddle.run.jobs import Job, Sweep
+
+LAUNCH_VARIABLES = (
+    "LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
+    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT",
+    "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE", RUN_DIR,
+    "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID",
+)  # fmt: skip
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+POLL_SECONDS = 0.05
+GRACE_SECONDS = 15.0  # between asking a process tree to end and killing it
+
+
+class Started(Protocol):
+    """A job that was started.
+
+    Attributes:
+        reason: why it ended, where its exit status does not tell.
+    """
+
+    reason: str | None
+
+    def poll(self) -> int | None:
+        """Its exit status, minus a signal if that ended it, or None while it runs."""
+
+    def tell(self, number: int) -> None:
+        """Send a signal to all its processes."""
+
+    def end(self) -> None:
+        """End it: it may save first, but not for longer than `GRACE_SECONDS`."""
+
+
+class Place(Protocol):
+    """Where jobs run.
+
+    Attributes:
+        queues: takes all jobs at once and decides itself how many run.
+    """
+
+    queues: bool
+
+    def start(self, sweep: Sweep, job: Job) -> Started:
+        """Start a job."""
+
+
+def place_of(config: dict[str, Any] | None) -> Place:
+    """The place that a launcher's config describes; this machine for None."""
+    return Here() if config is None else instantiate(config)
+
+
+# ------------------------------------------------------------------------------------------------------- this machine
+
+
+class Tree:
+    """A child process in a session of its own, and all that it starts."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path, lock: int | None = None):
+        self.reason: str | None = None
+        with open(log, "ab") as file:
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
+                preexec_fn=end_with_parent(),
+            )
+
+    def poll(self) -> int | None:
+        """See `Started`."""
+        return self.process.poll()
+
+    def tell(self, number: int) -> None:
+        """See `Started`."""
+        with suppress(ProcessLookupError):  # it ended in between
+            os.killpg(self.process.pid, number)
+
+    def end(self, grace: float | None = None) -> None:
+        """See `Started`; in a signal's handler too, where Popen.wait could wait for what the handler interrupted.
+
+        Args:
+            grace: seconds to save, instead of `GRACE_SECONDS`.
+        """
+        self.tell(signal.SIGTERM)
+        limit = time.monotonic() + (GRACE_SECONDS if grace is None else grace)
+        while not self.ended() and time.monotonic() < limit:
+            time.sleep(POLL_SECONDS)
+        self.tell(signal.SIGKILL)  # what is left of the tree
+        while not self.ended():
+            time.sleep(POLL_SECONDS)
+
+    def ended(self) -> bool:
+        """Whether the child has ended; its exit status is left for `poll`."""
+        try:
+            return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # its exit status has been fetched
+            return True
+
+
+class Here:
+    """This machine."""
+
+    queues = False
+
+    def start(self, sweep: Sweep, job: Job) -> Started:
+        """Start a job, in whose hands the sweep's lock is too."""
+        return Tree(sweep.command(job), sweep.environment(job), sweep.run_folder(job).path / "output.log", sweep.lock)
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """What a job's process does first: ask the system for a SIGTERM when this process dies (on Linux)."""
+    if sys.platform != "linux":
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the request
+            os._exit(EXIT_STATUS["preempted"])
+
+    return ask
+
+
+# ----------------------------------------------------------------------------------------------------- other machines
+
+
+class Errand:
+    """What another machine, or another process of this one, is asked to do: run a job's process tree to its end.
+
+    Args:
+        sweep: whose job it is.
+        job: to run; it goes on if it has begun before.
+    """
+
+    def __init__(self, sweep: Sweep, job: Job):
+        self.sweep, self.job = replace(sweep, lock=None), job
+        self._tree: Tree | None = None
+
+    def __call__(self) -> int:
+        """Run the job; its exit status, or minus a signal."""
+        log = self.sweep.run_folder(self.job).path / "output.log"
+        self._tree = Tree(self.sweep.command(self.job), self.sweep.environment(self.job), log)
+        try:
+            while (code := self._tree.poll()) is None:
+                time.sleep(POLL_SECONDS)
+            return code
+        except BaseException:  # asked to end
+            self._tree.end()
+            raise
+
+    def checkpoint(self) -> Any:
+        """Submitit's hook, at a time limit or a preemption: let the job save, then submit it again."""
+        import submitit
+
+        if self._tree is not None:
+            self._tree.end(grace=math.inf)  # the cluster has its own patience
+        return submitit.helpers.DelayedSubmission(Errand(self.sweep, self.job))
+
+
+class Submitit:
+    """What submitit serves: a SLURM cluster, or processes of this machine that stand in for one.
+
+    Args:
+        cluster: "slurm" or "local".
+        parameters: of `submitit.AutoExecutor.update_parameters`; what is None is left out.
+
+    Raises:
+        InputError: if submitit is not installed, or takes no such parameters.
+    """
+
+    def __init__(self, cluster: str, **parameters: Any):
+        self.cluster, self.queues = cluster, cluster != "local"
+        self.parameters = {name: value for name, value in parameters.items() if value is not None}
+        self._executor: Any = None
+
+    def start(self, sweep: Sweep, job: Job) -> Started:
+        """Submit a job; submitit's own files are in the sweep folder's submitit/."""
+        if self._executor is None:
+            self._executor = self._make(sweep.folder / "submitit")
+        return Submitted(self._executor.submit(Errand(sweep, job)))
+
+    def _make(self, folder: Path) -> Any:
+        try:
+            import submitit
+        except ImportError:
+            raise InputError("hydra/launcher=submitit_... needs submitit: pip install 'saddle-gan[submitit]'") from None
+        try:
+            executor = submitit.AutoExecutor(folder, cluster=self.cluster)
+            executor.update_parameters(**self.parameters)
+        except (RuntimeError, NameError, ValueError) as error:
+            raise InputError(f"hydra/launcher=submitit_{self.cluster}: {' '.join(str(error).split())}") from None
+        return executor
+
+
+class Submitted:
+    """A job in submitit's hands."""
+
+    def __init__(self, job: Any):
+        self.job = job
+        self.reason: str | None = None
+
+    def poll(self) -> int | None:
+        """See `Started`."""
+        if not self.job.done():
+            return None
+        try:
+            return int(self.job.result())
+        except Exception:  # submitit's errors say where its logs are, and the job's state why
+            self.reason = f"submitit's job {self.job.job_id} ended without a result: {self.job.state}"
+            return FAILED
+
+    def tell(self, number: int) -> None:
+        """Cancel it, whatever the signal: the cluster ends it in its own way, which lets it save."""
+        if not self.job.done():
+            self.job.cancel()
+
+    def end(self) -> None:
+        """See `Started`."""
+        self.tell(signal.SIGTERM)
+        with suppress(Exception):
+            self.job.result()
+
+
+class Ray:
+    """A ray cluster, or this machine where there is none.
+
+    Args:
+        init: arguments of `ray.init`, e.g. address.
+        options: of a remote function: what a job needs, e.g. num_cpus; None: as many as it has processes.
+
+    Raises:
+        InputError: if ray is not installed.
+    """
+
+    queues = True
+
+    def __init__(self, init: dict[str, Any] | None = None, options: dict[str, Any] | None = None):
+        self.init, self.options = dict(init or {}), dict(options or {})
+
+    def start(self, sweep: Sweep, job: Job) -> Started:
+        """Hand a job to the cluster."""
+        try:
+            import ray
+        except ImportError:
+            raise InputError("hydra/launcher=ray needs ray: pip install 'saddle-gan[ray]'") from None
+        if not ray.is_initialized():
+            ray.init(**self.init)
+        needs = {"num_cpus": job.processes, **{k: v for k, v in self.options.items() if v is not None}}
+        carry_out = ray.remote(max_retries=0, **needs)(lambda errand: errand())
+        return Remote(ray, carry_out.remote(Errand(sweep, job)))
+
+
+class Remote:
+    """A job in ray's hands."""
+
+    def __init__(self, ray: Any, reference: Any):
+        self.ray, self.reference = ray, reference
+        self.reason: str | None = None
+
+    def poll(self) -> int | None:
+        """See `Started`."""
+        if not self.ray.wait([self.reference], timeout=0)[0]:
+            return None
+        try:
+            return int(self.ray.get(self.reference))
+        except Exception as error:
+            self.reason = f"ray: {type(error).__name__}"
+            return FAILED
+
+    def tell(self, number: int) -> None:
+        """Cancel it, whatever the signal; it may save."""
+        self.ray.cancel(self.reference)
+
+    def end(self) -> None:
+        """See `Started`."""
+        self.tell(signal.SIGTERM)
+        self.ray.wait([self.reference], timeout=GRACE_SECONDS)
