@@ -1,4 +1,4 @@
-"""Fixtures for all tests: configurations, tiny models, and one pair of processes that many tests share."""
+"""Fixtures for all tests: configurations, tiny models, and pairs of processes that many tests share."""
 
 import fcntl
 import os
@@ -27,33 +27,50 @@ def compose():
 
 @pytest.fixture(scope="session")
 def pair(worker_once):
-    """What `two_processes` computed on two processes: a list over ranks of {job: result}."""
-    folder = worker_once("pair", _launch)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    """What `several_processes` computed on two processes: a list over ranks of {job: result}."""
+    return computed_on(2, worker_once, "pair")
 
 
-def _launch(folder: Path) -> None:
+@pytest.fixture(scope="session")
+def pair_in_slices(worker_once):
+    """As `pair`, but every model in two micro-batches."""
+    return computed_on(2, worker_once, "pair_in_slices", "ACCUMULATED")
+
+
+@pytest.fixture(scope="session")
+def trio(worker_once):
+    """As `pair`, on three processes, and every model in two micro-batches too."""
+    return computed_on(3, worker_once, "trio", "RUNS", "MODELS", "ACCUMULATED")
+
+
+def computed_on(count: int, worker_once, name: str, *groups: str) -> list[dict]:
+    """What each of `count` processes that run several_processes.py computed."""
+    folder = worker_once(name, lambda folder: launch(count, folder, groups))
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(count)]
+
+
+def launch(count: int, folder: Path, groups: tuple[str, ...]) -> None:
     folder.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes = []
-    for rank in range(2):
+    for rank in range(count):
         environment = os.environ | {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
-            "WORLD_SIZE": "2",
+            "WORLD_SIZE": str(count),
             "NODE_RANK": "0",
             "LOCAL_RANK": str(rank),
             "RANK": str(rank),
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, str(Path(__file__).parent / "two_processes.py"), str(folder)]
+        command = [sys.executable, str(Path(__file__).parent / "several_processes.py"), str(folder), *groups]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     outputs = []
     try:
         for process in processes:
-            outputs.append(process.communicate(timeout=300)[0].decode())
+            outputs.append(process.communicate(timeout=3600 if groups else 600)[0].decode())
     finally:
         for process in processes:
             process.kill()

@@ -3,8 +3,8 @@
 import math
 
 import pytest
+import several_processes
 import torch
-import two_processes
 
 from saddle.distributed import Delayed, Share, all_gather, all_reduce, average_gradients, broadcast_object
 from saddle.errors import InputError
@@ -21,7 +21,7 @@ def test_one_process_needs_no_group():
 
 
 def test_collectives_and_their_adjoints(pair):
-    alone = {key: value.detach() for key, value in two_processes.collectives().items()}
+    alone = {key: value.detach() for key, value in several_processes.collectives().items()}
     first, second = (results["collectives"] for results in pair)
     for name in ("rows", "total"):
         assert torch.equal(first[name], second[name])
@@ -36,7 +36,7 @@ def test_gradients_are_averaged_and_votes_are_summed(pair):
     assert first["riders"].tolist() == [3.0, math.inf]
     assert "1" not in first  # had no gradient
     for i, (place, shape) in enumerate({"0": (3,), "2": (2, 3, 4, 4), "3": ()}.items()):
-        assert torch.allclose(first[place], two_processes.numbers(2, *shape, key=f"grad{i}").mean(0), rtol=1e-14)
+        assert torch.allclose(first[place], several_processes.numbers(2, *shape, key=f"grad{i}").mean(0), rtol=1e-14)
 
 
 def test_helpers(pair):

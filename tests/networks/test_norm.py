@@ -1,9 +1,9 @@
 """Batch normalisation over processes, spectral normalisation, and norms by name."""
 
 import pytest
+import several_processes
 import torch
 import torch.nn.functional as F
-import two_processes
 from torch import nn
 
 from saddle.networks.norm import (
@@ -72,7 +72,7 @@ def test_synchronised_form_survives_large_means_and_bfloat16():
 
 @pytest.mark.parametrize("shape", ["images", "vectors"])
 def test_batch_norm_on_two_processes_is_one_on_the_whole_batch(pair, shape):
-    whole = two_processes.batch_norm(shape)
+    whole = several_processes.batch_norm(shape)
     for name in whole:
         halves = [results[f"batch_norm/{shape}"][name] for results in pair]
         if name in ("output", "input_gradient", "second_input_gradient"):

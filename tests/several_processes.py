@@ -1,8 +1,12 @@
-"""What tests compute on two processes. The fixture `pair` runs this file; the tests compute the same on one process.
+"""What tests compute on several processes. The fixtures `pair` and `trio` run this file; the tests compute the same on
+one process.
 
-`python two_processes.py FOLDER` with the variables of torch.distributed writes FOLDER/rank<r>.pt: {job: result}.
+`python several_processes.py FOLDER [GROUP ...]` with the variables of torch.distributed writes FOLDER/rank<r>.pt,
+{job: result}: of the training runs in RUNS, MODELS or ACCUMULATED; without groups, of the first two and the small jobs.
 """
 
+import functools
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -19,9 +23,10 @@ from saddle.randomness import generator
 
 Results = dict[str, Tensor]
 
-TINY = ["precision=64", "data.batch_size=8", "data.channels=1", "model.ema=0.9"]
+TINY = ["precision=64", "data.batch_size=12", "data.channels=1", "model.ema=0.9"]
 DCGAN = [*TINY, "model=dcgan", "data.resolution=8", "model.width=4", "model.latent_dim=6", "data.flip=true"]
 BIGGAN = [*TINY, "model=biggan", "data.classes=4", "model.width=2", "model.latent_dim=20"]
+HEADED = [*TINY, "data.classes=4", "data.resolution=16", "model.width=4", "model.latent_dim=6"]
 #: The runs that are compared beside one of every model: overrides of train.yaml.
 RUNS = {
     "dcgan_accumulate": [*DCGAN, "trainer.accumulate=2", "model.d_steps=2"],
@@ -51,12 +56,30 @@ RUNS = {
         "model.top_k=0.5",
         "model.top_k_decay=0.8",
     ],
+    "dcgan_diffaugment": [*DCGAN, "augment=diffaugment", "data.channels=3"],
+    "sngan_ada": [
+        *TINY,
+        *["model=sngan", "data.resolution=32", "model.width=4", "data.channels=3"],
+        *["augment=ada", "augment.p=0.7", "augment.every=1", "augment.kimg=0.05"],
+        *["augment.imgfilter=1.0", "augment.noise=1.0", "augment.cutout=1.0"],
+    ],
+    "acgan_twins": [*HEADED, "model=acgan", "model.head.variant=tac"],
+    "acgan_double": [*HEADED, "model=acgan", "model.head.variant=adc"],
+    "stylegan2_ada_mapped": [
+        *HEADED,
+        "model=stylegan2_ada",
+        "model/head=mapped_projection",
+        "augment.p=0.3",
+        "model.trunk.group=2",
+    ],
+    "r3gan_projection": [*HEADED, "model=r3gan", "model/head=r3gan_projection"],
     "dcgan_relativistic": [*DCGAN, "loss=relativistic_average", "model.d_norm=layer", "penalty=[r1,gradient_penalty]"],
     "biggan_accumulate": [*BIGGAN, "trainer.accumulate=2", "penalty=[orthogonal,lecam]", "penalty.lecam.start=0"],
     # a bias before a norm has no gradient but rounding, which Adam turns into steps: hence a smaller learning rate
     "biggan_batch": [*BIGGAN, "model.d_norm=batch", "model.d_steps=1", "model.d_lr=1e-4"],
 }
-GROWING = ["model.latent_dim=6", "model.batch_sizes=[8]", "model.fade_kimg=0.016", "model.stable_kimg=0.008"]
+GROUPED = ["model.latent_dim=6", "model.trunk.group=2"]
+GROWING = [*GROUPED, "model.batch_sizes=[12]", "model.fade_kimg=0.024", "model.stable_kimg=0.012"]
 #: What a model needs to be tiny beside narrow networks and small images.
 SMALL = {
     "began": ["model.latent_dim=6", "model.lambda_k=0.5", "model.gamma=1.0"],  # so that the controller moves k
@@ -76,18 +99,24 @@ SMALL = {
     "progan": [*GROWING],
     # without a larger eps a bias before the norm of constant maps, which has no gradient but rounding, moves
     "stylegan": [*GROWING, "model.start_resolution=4", "+model.eps=1e-4"],
-    "stylegan2_ada": ["model.latent_dim=6", "augment.p=0.5", "augment.every=1", "model.ada_kimg=0.05"],
+    "stylegan2": [*GROUPED],
+    "stylegan2_ada": [*GROUPED, "augment.p=0.5", "augment.every=1", "model.ada_kimg=0.05"],
     "biggan_deep": ["model.latent_dim=6", "+model.eps=1e-6"],
 }
 
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+#: Every model once more, in two micro-batches; twice the batch, so that batch norm has enough in each.
+ACCUMULATED = {f"{name}_in_two": name for name in MODELS}
 
 
+@functools.cache
 def overrides(name: str) -> list[str]:
     """Those of a run of RUNS, or of a shipped model at the smallest size that its networks support."""
     if name in RUNS:
         return RUNS[name]
+    if name in ACCUMULATED:
+        return [*overrides(ACCUMULATED[name]), "data.batch_size=24", "trainer.accumulate=2"]
     networks = compose_config(f"model={name}").model
     supported = [set(networks[part].get("resolutions") or [8]) for part in ("generator", "trunk")]
     size = min(supported[0] & supported[1])
@@ -179,18 +208,23 @@ def detached(results: Results) -> Results:
     return {name: value.detach() for name, value in results.items()}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, groups: list[str]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    results = {"collectives": detached(collectives()), "averaging": detached(averaging()), "helpers": helpers()}
-    results["evaluation_of_one"] = evaluation_of_one()
-    for kind in ("images", "vectors"):
-        results[f"batch_norm/{kind}"] = detached(batch_norm(kind))
-    for name in [*RUNS, *MODELS]:
+    results: dict = {} if groups else small_jobs()
+    for name in itertools.chain.from_iterable(globals()[group] for group in groups or ("RUNS", "MODELS")):
         results[f"training/{name}"] = detached(training(name))
     torch.save(results, folder / f"rank{rank()}.pt")
     dist.barrier()
 
 
+def small_jobs() -> dict:
+    results = {"collectives": detached(collectives()), "averaging": detached(averaging()), "helpers": helpers()}
+    results["evaluation_of_one"] = evaluation_of_one()
+    for kind in ("images", "vectors"):
+        results[f"batch_norm/{kind}"] = detached(batch_norm(kind))
+    return results
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
