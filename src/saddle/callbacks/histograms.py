@@ -31,9 +31,12 @@ class Histograms(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look where an interval ends; process 0 does it alone."""
-        if not self.every or pl_module.iteration % self.every or not trainer.is_global_zero:
-            return
-        loggers = loggers_with(trainer, "log_histograms")
+        if self.every and pl_module.iteration % self.every == 0:
+            self.look(trainer, pl_module)
+
+    def look(self, trainer: Any, pl_module: Any) -> None:
+        """Send the histograms of now."""
+        loggers = loggers_with(trainer, "log_histograms") if trainer.is_global_zero else []
         if loggers:
             with paused(trainer):
                 found = histograms(tensors_of(pl_module), self.bins)
