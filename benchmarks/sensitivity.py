@@ -34,6 +34,10 @@ SHOWN = (
     "budget",
     "samples",
 )  # in the document, in this order
+OPTIONS = {  # of the report: which setting colours show, and which the sample grids
+    "gulrajani": ["by=model", "rows=experiment", "columns=model"],
+    "lr_beta": ["by=loss", "rows=model.beta1", "columns=model.g_lr"],
+}
 CAPTIONS = {
     "interactions": "Mean scores over two settings at a time; darker is better",
     "failures": "Shares of runs that diverged, collapsed or failed",
@@ -59,7 +63,7 @@ def main(words: Sequence[str]) -> None:
 
 def keep_study(study: str, sweep: Path) -> None:
     """Make the report of a sweep, and copy what the document shows of it."""
-    report = [sys.executable, "src/report.py", f"sweep={sweep.resolve()}"]
+    report = [sys.executable, "src/report.py", f"sweep={sweep.resolve()}", *OPTIONS.get(study, [])]
     subprocess.run(report, cwd=ROOT, check=True)
     made = sweep / "report"
     pictures, tables = IMAGES / "sensitivity" / study, RESULTS / "sensitivity" / study
@@ -69,7 +73,7 @@ def keep_study(study: str, sweep: Path) -> None:
         for path in sorted(made.glob(pattern)):
             shutil.copy(path, target / path.name)
     write_between(study, section(study, made))
-    print(f"{study}: {pictures.relative_to(ROOT)}, {tables.relative_to(ROOT)}, {DOC.relative_to(ROOT)}", flush=True)
+    print(f"{study}: {pictures}, {tables}, {DOC}", flush=True)
 
 
 def section(study: str, made: Path) -> str:

@@ -50,7 +50,7 @@ def build_report(cfg: DictConfig) -> Path:
     write_tables(study, by, out.parent)
     sections = sections_of(study, by, fixed, drawn)
     title = f"{study.score} over {plural(len(study.cells), 'combination')} of settings"
-    write_atomic(out, page.page(title, str(sweep), page.summary(study), sections))
+    write_atomic(out, page.page(title, str(sweep), page.summary(study, by), sections))
     print(
         f"{plural(len(study.runs), 'run')}, {plural(len(study.settings), 'setting')} varied; report: {out}", flush=True
     )
@@ -76,7 +76,8 @@ def named_slice(study: Study, where: Sequence[Any]) -> dict[int, str]:
         if not colon:
             raise InputError(f"where={text}: write key:value, e.g. where=[model.d_steps:1]")
         k = study.index("where", key)
-        names = {label(each): name for name, values in study.settings[k].levels() for each in values}
+        levels = study.settings[k].levels()
+        names = {text: name for name, values in levels for each in values for text in (name, label(each))}
         if value not in names:
             raise InputError(f"where={text}: no run has it{near(value, names)} ({key}: {', '.join([*names][:12])})")
         fixed[k] = names[value]

@@ -25,7 +25,7 @@ from PIL import Image
 
 from saddle.report import statistics
 from saddle.report.reading import LOSSES, Curve, Run
-from saddle.report.settings import Setting, label
+from saddle.report.settings import Setting
 from saddle.report.study import Cell, Level, Study
 
 INK, SOFT, FAINT, ACCENT = "#222222", "#767676", "#d9d9d9", "#0072b2"
@@ -109,7 +109,9 @@ def brief(setting: Setting, value: Any) -> str:
     """A value with the last part of its key, which a choice of a group does not need."""
     named = setting.key.startswith("choices.") and not setting.numeric
     return (
-        label(value) if named and value not in (None, "none") else f"{setting.name.rpartition('.')[2]} {label(value)}"
+        setting.short(value)
+        if named and value not in (None, "none")
+        else f"{setting.name.rpartition('.')[2]} {setting.short(value)}"
     )
 
 
@@ -125,9 +127,12 @@ def level_legend(study: Study, by: int | None, **options: Any) -> dict[str, Any]
     levels = study.levels[by] if by is not None else []
     handles = [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2.2) for n in range(len(levels))]
     title = study.settings[by].name if by is not None else None
+    names = [level.name for level in levels]
+    across = max(1, 110 // (8 + max(map(len, names), default=1)))  # entries of this length in the width of a figure
     return {
         "handles": handles,
-        "labels": [level.name for level in levels],
+        "labels": names,
+        "ncols": min(8, across),
         "title": title,
         "title_fontsize": 8,
         **options,
@@ -162,7 +167,7 @@ def scores_by_setting(study: Study, by: int | None) -> Figure | None:
     score_axis(study, axes, "x")
     axes.set_xlabel(goodness(study))
     if by is not None and len(study.settings) > 1:
-        figure.legend(**level_legend(study, by, loc="outside upper right", ncols=8))
+        figure.legend(**level_legend(study, by, loc="outside upper right"))
     return figure
 
 
@@ -497,7 +502,7 @@ def axis_labels(axes: Axes, position: int, setting: Setting) -> None:
         marks = [(h, ends[0] + h * (ends[1] - ends[0])) for h in (0, 0.25, 0.5, 0.75, 1)]
         texts = [(h, f"{10**value if setting.logarithmic else value:.3g}") for h, value in marks]
     else:
-        texts = [(axis_height(setting, value), shorten(label(value), 16)) for value in setting.values]
+        texts = [(axis_height(setting, value), shorten(setting.short(value), 16)) for value in setting.values]
     for height, text in texts:
         axes.annotate(text, (position, height), (-4, 0), textcoords="offset points", ha="right", va="center",
                       fontsize=7.5, zorder=4, bbox={"fc": "white", "alpha": 0.92, "lw": 0, "pad": 1.2})  # fmt: skip
@@ -539,7 +544,7 @@ def training_curves(study: Study, by: int | None) -> Figure | None:
         axes.set_xlabel("iteration")
         axes.set_title(name, fontweight="bold")
     if by is not None:
-        figure.legend(**level_legend(study, by, loc="outside lower center", ncols=8))
+        figure.legend(**level_legend(study, by, loc="outside lower center"))
     return figure
 
 

@@ -97,14 +97,19 @@ def sentence(parts: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------------------- summary
 
 
-def summary(study: Study) -> str:
-    """What the sweep says, in a paragraph of plain words; every number is computed from the runs."""
+def summary(study: Study, by: int | None = None) -> str:
+    """What the sweep says, in a paragraph of plain words; every number is computed from the runs.
+
+    Args:
+        study: the sweep.
+        by: the setting by whose levels good combinations are counted; None for none.
+    """
     said = [what_was_run(study), how_runs_ended(study)]
     if not np.isfinite(study.scores).any():
         return " ".join(
             [*said, f"No finished run has the score {study.score} yet, so nothing is said about the settings."]
         )
-    said += [best(study), too_few_seeds(study), robustness(study), what_matters(study)]
+    said += [best(study), too_few_seeds(study), robustness(study, by), what_matters(study)]
     return " ".join(filter(None, said))
 
 
@@ -181,7 +186,7 @@ def too_few_seeds(study: Study) -> str:
     return f"{which}: nothing is claimed of them."
 
 
-def robustness(study: Study) -> str:
+def robustness(study: Study, by: int | None) -> str:
     """How many combinations are good: the answer to "does it work only at those settings?"."""
     if len(study.cells) < 2:
         return ""
@@ -189,15 +194,14 @@ def robustness(study: Study) -> str:
     if overall is None:
         return ""
     text = f"{overall[0]} of {plural(overall[1], 'combination')} come within a factor of {GOOD:g} of the best one"
-    j = study.split(None)
-    if j is None or len(study.settings) < 2:
+    if by is None or len(study.settings) < 2:
         return text + "."
     parts = []
-    for level in study.levels[j]:
+    for level in study.levels[by]:
         found = study.good([cell for cell in study.cells if set(cell.rows) & set(level.rows)])
         if found and found[1]:
             parts.append(f"{found[0]} of {found[1]} with {level.name}")
-    return f"{text}: by {study.settings[j].name}, {sentence(parts)}."
+    return f"{text}: by {study.settings[by].name}, {sentence(parts)}."
 
 
 def what_matters(study: Study) -> str:

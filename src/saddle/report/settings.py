@@ -74,10 +74,15 @@ class Setting:
             return float(self.values.index(value))
         return math.log10(value) if self.logarithmic else float(value)
 
+    def short(self, value: Any) -> str:
+        """A value as figures show it: options in one folder of a group without the folder's name."""
+        folders = {str(each).rpartition("/")[0] for each in self.values}
+        return label(value).rpartition("/")[2] if len(folders) == 1 else label(value)
+
     def levels(self) -> list[tuple[str, frozenset[Any]]]:
         """Labels and the values under each: every value, or a few bins of a searched range of about equal counts."""
         if not self.searched:
-            return [(label(value), frozenset([value])) for value in self.values]
+            return [(self.short(value), frozenset([value])) for value in self.values]
         parts = np.array_split(np.arange(len(self.values)), BINS)
         bins = [[self.values[i] for i in part] for part in parts]
         return [(f"{each[0]:.2g}–{each[-1]:.2g}", frozenset(each)) for each in bins]
