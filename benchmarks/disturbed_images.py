@@ -4,7 +4,7 @@
 
 Fashion-MNIST, with the features of the repository's classifier. The reference are the first images of the training set;
 what is scored are other training images, disturbed, so that the first row is real against real. Writes
-benchmarks/results/disturbed_images.json, and the table in docs/metrics.md.
+benchmarks/results/disturbed_images.json, the table in docs/metrics.md, and docs/images/disturbed_images.png.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
-from runs import ROOT, keep
+from runs import IMAGES, ROOT, keep
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
@@ -61,9 +62,11 @@ def main() -> None:
     unseen = read(data.test_set, range(min(count, len(data.test_set))), "the test set")
     pool = read(data.train_set, range(count, len(data.train_set)), "other training images")
     scoring = Evaluator(metrics(count))
+    disturbed = {name: choose(pool) for name, choose in disturbances(count, reference).items()}
+    draw(disturbed)
     rows: dict[str, dict[str, float]] = {}
-    for name, choose in disturbances(count, reference).items():
-        found = scoring.compare(reference, choose(pool), test=unseen).scalars
+    for name, images in disturbed.items():
+        found = scoring.compare(reference, images, test=unseen).scalars
         rows[name] = {column: found[f"eval/{column}"] for column in COLUMNS}
         print(line(name, rows[name]), flush=True)
     command = "python benchmarks/disturbed_images.py" + (f" --images {count}" if count != 10_000 else "")
@@ -111,7 +114,7 @@ def disturbances(count: int, reference: ArraySource) -> dict[str, Callable[[Arra
     for sigma in (0.5, 1.0, 2.0):
         found[f"Gaussian blur, sigma {sigma} pixels"] = pixelwise(lambda x, s=sigma: gaussian_blur(x, 13, s))
     for strength in (1.0, 2.0, 4.0):
-        found[f"swirl, {strength:g} radians at the centre"] = pixelwise(lambda x, s=strength: swirl(x, s))
+        found[f"swirl, angle {strength:g} at the centre"] = pixelwise(lambda x, s=strength: swirl(x, s))
     for share in (0.01, 0.05, 0.2):
         found[f"salt and pepper, {share:.0%} of the pixels"] = pixelwise(lambda x, p=share: salt_and_pepper(x, p))
     for classes in (9, 5, 1):
@@ -155,7 +158,20 @@ def one_per_class(pool: ArraySource, count: int) -> ArraySource:
     return ArraySource(pool.images[first[torch.arange(count) % 10]], None, "one image per class")
 
 
-# -------------------------------------------------------------------------------------------------------------- table
+# ------------------------------------------------------------------------------------------------- picture and table
+
+
+def draw(disturbed: dict[str, ArraySource], columns: int = 16) -> None:
+    """Write a picture with the first images of each disturbance in a row."""
+    figure, rows = plt.subplots(len(disturbed), 1, figsize=(9, 0.43 * len(disturbed)), layout="constrained")
+    for axes, (name, source) in zip(rows, disturbed.items(), strict=True):
+        strip = torch.cat(list(source.images[:columns, 0]), 1)
+        axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.savefig(IMAGES / "disturbed_images.png", dpi=120, bbox_inches="tight")
+    plt.close(figure)
 
 
 def line(name: str, scores: dict[str, float]) -> str:

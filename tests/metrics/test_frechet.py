@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from saddle.errors import InputError
 from saddle.metrics.features import FeatureExtractor, FeatureOutputs
-from saddle.metrics.frechet import FrechetDistance, factor, frechet_distance, frechet_of_features
+from saddle.metrics.frechet import (
+    FrechetDistance,
+    covariance_overlap,
+    factor,
+    frechet_distance,
+    frechet_of_features,
+    product_of_definite,
+)
 
 
 class Pixels(FeatureExtractor):
@@ -86,6 +93,22 @@ def test_factor_reveals_the_rank(scale):
     assert found.shape == (12, 10)
     np.testing.assert_allclose(found @ found.T, covariance[np.ix_(order, order)], atol=1e-12 * np.abs(covariance).max())
     assert factor(covariance, 4)[0].shape == (12, 4)
+
+
+def test_definite_and_singular_covariances_by_their_two_routes():
+    """The plain factorisation gives the pivoted one's value, is refused near rank deficiency, and changes nothing."""
+    first, second = (samples(seed, 60, 12).T.cov().numpy() for seed in (11, 12))
+    kept = first.copy(), second.copy()
+    inner = product_of_definite(first, second)
+    assert inner is not None
+    direct = np.sqrt(np.linalg.eigvalsh(inner, UPLO="L").clip(min=0)).sum()
+    factored, order = factor(first, 12)
+    pivoted = np.sqrt(np.linalg.eigvalsh(factored.T @ second[np.ix_(order, order)] @ factored).clip(min=0)).sum()
+    assert direct == pytest.approx(pivoted, rel=1e-12)
+    assert covariance_overlap(first, second, 12) == pytest.approx(pivoted, rel=1e-12)
+    assert np.array_equal(first, kept[0]) and np.array_equal(second, kept[1])
+    few = samples(13, 9, 12).T.cov().numpy()
+    assert product_of_definite(few, second) is None
 
 
 def test_zero_covariances():

@@ -52,16 +52,27 @@ def frechet_distance(
 
 def covariance_overlap(first: np.ndarray, second: np.ndarray, rank: int) -> float:
     """``Tr((first second)^1/2)`` of float64 [F, F] covariances, the first of which has at most the given rank."""
-    factored, order = factor(first, rank)
-    permuted = second[np.ix_(order, order)]
-    if factored.shape[1] == len(order):  # A^T S A for a triangular A: half the work of two products
-        inner = lapack.dsygst(permuted.T, factored, itype=2, lower=1, overwrite_a=1)[0]
-    else:
-        inner = factored.T @ permuted @ factored
+    inner = product_of_definite(first, second) if rank >= len(first) else None
+    if inner is None:
+        factored, order = factor(first, rank)
+        inner = factored.T @ second[np.ix_(order, order)] @ factored
     if not inner.size:
         return 0.0
     values = eigh(inner, lower=True, eigvals_only=True, driver="ev", overwrite_a=True, check_finite=False)
     return float(np.sqrt(values.clip(min=0)).sum())
+
+
+def product_of_definite(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
+    """``A^T second A`` with ``first = A A^T``, its lower triangle alone; None where `first` is singular to rounding.
+
+    A plain Cholesky factorisation takes half the time of the pivoted one, and the product with its triangle half that
+    of two products of matrices.
+    """
+    factored, failed = lapack.dpotrf(first.T, lower=1)
+    pivots = factored.diagonal() ** 2
+    if failed or pivots.min() <= len(first) * np.finfo(float).eps * pivots.max():
+        return None
+    return np.asarray(lapack.dsygst(second.T, factored, itype=2, lower=1)[0])
 
 
 def factor(covariance: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:

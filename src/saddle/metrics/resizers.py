@@ -30,7 +30,8 @@ def _between(x: Tensor, size: int, axis: int) -> Tensor:
     low = place.long()
     weight = (place - low).view(-1, *[1] * (3 - axis))
     left = x.index_select(axis, low)
-    return left + (x.index_select(axis, (low + 1).clamp_max(x.shape[axis] - 1)) - left) * weight
+    right = x.index_select(axis, (low + 1).clamp_max(x.shape[axis] - 1))
+    return right.sub_(left).mul_(weight).add_(left)  # in place: fresh memory would cost more than the arithmetic
 
 
 def clean(images: Tensor, size: int) -> Tensor:
