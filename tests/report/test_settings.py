@@ -8,7 +8,7 @@ import numpy as np
 from sweeps import config_of
 
 from saddle.report.reading import Run, flatten
-from saddle.report.settings import Setting, find_settings
+from saddle.report.settings import Setting, find_settings, label
 
 
 def runs_of(chosen: list[dict[str, Any]], seeds: int = 2, **more: list[Any]) -> list[Run]:
@@ -90,3 +90,17 @@ def test_levels_of_lists_and_ranges() -> None:
     assert searched.searched and searched.logarithmic and len(searched.levels()) == 5
     assert sum(len(values) for _, values in searched.levels()) == 20
     assert searched.position(1e-4) == -4
+
+
+def test_numbers_are_short_without_powers_of_ten_where_a_reader_needs_none() -> None:
+    assert [label(v) for v in (0.00021234, 12.345, 1819.4, 1e15, 3, True, None)] == [
+        "0.000212", "12.3", "1819", "1e+15", "3", "true", "null"
+    ]  # fmt: skip
+
+
+def test_options_in_one_folder_are_short() -> None:
+    one = Setting("choices.experiment", ("gulrajani/baseline", "gulrajani/mlp"))
+    assert [name for name, _ in one.levels()] == ["baseline", "mlp"]
+    assert [name for name, _ in Setting("choices.experiment", ("gulrajani/mlp", "dcgan_lsun")).levels()] == [
+        "gulrajani/mlp", "dcgan_lsun"
+    ]  # fmt: skip

@@ -299,9 +299,10 @@ def test_nsga2_finds_a_front(tmp_path: Path) -> None:
     one = make_search(tmp_path, "x=interval(-10,10) y=interval(-10,10)", 120, objectives, sampler=NSGA2)
     drive(one, lambda x, y: {"eval/frechet": x**2 + y**2, "size": (x - 2) ** 2 + y**2})
     points = [values for _, values in told(one)]
-    front = {trial.number for trial in one.best()}
+    front = {tuple(trial.values) for trial in one.best()}
     dominated = [any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points) for p in points]
-    assert front == {i for i, beaten in enumerate(dominated) if not beaten}
+    assert front == {tuple(p) for p, beaten in zip(points, dominated, strict=True) if not beaten}
+    assert len(one.best()) == len(front)  # a cell that came again is there once
     late = [sum(point) < 34 for point in points[60:]]  # within 4 of (1, 0): an eighth of them at random
     assert len(front) >= 3 and sum(late) > len(late) / 3
 
@@ -342,9 +343,9 @@ def test_what_is_searched_is_read_back(tmp_path: Path) -> None:
     options = Options(3, (Objective("s", "maximize", 2.0),), TPE, {"_target_": "optuna.pruners.MedianPruner"}, 4)
     from dataclasses import asdict
 
-    (tmp_path / search.LIST).write_text(json.dumps({"space": asdict(space), "options": asdict(options)}))
+    (tmp_path / "search.json").write_text(json.dumps({"space": asdict(space), "options": asdict(options)}))
     assert search.load(tmp_path) == (space, options)
-    (tmp_path / search.LIST).write_text("{}")
+    (tmp_path / "search.json").write_text("{}")
     with pytest.raises(InputError, match="search.json cannot be read"):
         search.load(tmp_path)
 
@@ -428,6 +429,17 @@ def test_a_curve_of_a_file_that_grows(tmp_path: Path) -> None:
     (first, second) = curve(file, "eval/frechet")
     assert first == (2, 30.0) and second[0] == 3 and second[1] != second[1]
     assert curve(file, "eval/other") == []
+
+
+def test_what_was_found_is_said_once_for_each_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    objectives = (Objective("small"), Objective("large", "maximize"))
+    # two values, eight trials: cells come again, and both are on the front
+    search = make_search(tmp_path / "s", "a=1,2", trials=8, objectives=objectives)
+    drive(search, lambda a: {"small": a, "large": a})
+    assert len(told(search)) == 8
+    search.say_best()
+    said = capsys.readouterr().out.split("the Pareto front:\n")[1]
+    assert said == "    a=1: small 1, large 1\n    a=2: small 2, large 2\n"
 
 
 # -------------------------------------------------------------------------------------------------- several processes

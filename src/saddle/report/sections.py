@@ -37,9 +37,9 @@ by bootstrap; else there is none. A steep line is a sensitive setting.
 """
 RATIOS = "Scores are compared by their ratios: axes are logarithmic, means geometric."
 INTERACTIONS = """
-Mean score over two settings at a time, the strongest interaction first; darker is better, and a pale grey field was
-not run or has no score. Where all rows shade in the same way, the two settings act independently; where the dark
-field moves from row to row, the best value of one depends on the other.
+Mean score over two settings at a time, the strongest interaction first; darker is better. A pale grey field was not
+run, or says why it has no score. Where all rows shade in the same way, the two settings act independently; where the
+dark field moves from row to row, the best value of one depends on the other.
 """
 IMPORTANCE = f"""
 Functional analysis of variance of a random forest (Hutter et al. 2014): how much of the variance over the whole

@@ -99,7 +99,12 @@ def label(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return compact(value) if isinstance(value, float) else str(value)
+
+
+def compact(value: float) -> str:
+    """Three significant digits; all digits of whole thousands."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 # ------------------------------------------------------------------------------------------------------------- finding

@@ -1,0 +1,148 @@
+"""What all figures share: colours, sizes, axes, legends. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from saddle.report.settings import Setting
+from saddle.report.study import Study
+
+INK, SOFT, ACCENT = "#222222", "#767676", "#0072b2"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c2e", "#4d4d4d")
+DIVERGED, COLLAPSED, FAILED = "#d55e00", "#e69f00", "#a6a6a6"
+WIDTH = 9.2  # inches
+SHOWN = 40  # combinations in one figure
+CURVES = 240  # training curves drawn one by one
+PAIRS = 6  # interaction maps on the page
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9a9a9a",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "grid.color": "#ececec",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.parse_math": False,
+}
+
+
+def styled() -> Any:
+    """The style of all figures, as a context."""
+    return mpl.rc_context(STYLE)
+
+
+def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure with a grid of axes: [rows, columns]."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def tidy(axis: Any, numbers: Sequence[float] | np.ndarray) -> None:
+    """Plain numbers on a logarithmic axis, ticks where a reader expects them."""
+    values = np.asarray(numbers, dtype=float)
+    values = values[np.isfinite(values) & (values > 0)]
+    spread = values.max() / values.min() if len(values) else 1.0
+    subs = (1.0, 2.0, 5.0) if spread < 300 else (1.0,)
+    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def score_axis(study: Study, axes: Axes, which: str) -> None:
+    """Scale and ticks of an axis that shows the score."""
+    if study.logarithmic:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        tidy(axes.xaxis if which == "x" else axes.yaxis, study.scores)
+
+
+def goodness(study: Study) -> str:
+    """Which direction of the score is better, in brackets."""
+    return f"{study.score} ({'higher' if study.higher else 'lower'} is better)"
+
+
+def shorten(text: str, length: int = 46) -> str:
+    """A text cut in its middle."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[-(length // 2 - 1) :]}"
+
+
+def brief(setting: Setting, value: Any) -> str:
+    """A value with the last part of its key, which a choice of a group does not need."""
+    named = setting.key.startswith("choices.") and not setting.numeric
+    return (
+        setting.short(value)
+        if named and value not in (None, "none")
+        else f"{setting.name.rpartition('.')[2]} {setting.short(value)}"
+    )
+
+
+def colours_of(study: Study, by: int | None) -> dict[int, str]:
+    """The colour of each run: that of its level."""
+    if by is None:
+        return {}
+    return {i: COLOURS[n % len(COLOURS)] for n, level in enumerate(study.levels[by]) for i in level.rows}
+
+
+def level_legend(study: Study, by: int | None, **options: Any) -> dict[str, Any]:
+    """Arguments of a legend that names the levels of a setting."""
+    levels = study.levels[by] if by is not None else []
+    handles = [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2.2) for n in range(len(levels))]
+    title = study.settings[by].name if by is not None else None
+    names = [level.name for level in levels]
+    across = max(1, 110 // (8 + max(map(len, names), default=1)))  # entries of this length in the width of a figure
+    return {
+        "handles": handles,
+        "labels": names,
+        "ncols": min(8, across),
+        "title": title,
+        "title_fontsize": 8,
+        **options,
+    }
+
+
+def panels(count: int, height: float, most: int = 4) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of equal size; the rest of the grid is left empty."""
+    columns = min(count, most)
+    rows = math.ceil(count / columns)
+    figure, grid = new(height * rows + 0.2, rows, columns)
+    axes = list(grid.ravel())
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]
+
+
+def level_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """Names of levels below an axis, slanted where they are long."""
+    slanted = sum(map(len, names)) > 26
+    axes.set_xticks(range(len(names)), [shorten(name, 20) for name in names])
+    if slanted:
+        for text in axes.get_xticklabels():
+            text.set(rotation=35, ha="right", rotation_mode="anchor")

@@ -1,0 +1,25 @@
+"""A search: optuna proposes the cells of a sweep, and is told how each did. Free of torch.
+
+A cell has one value for every axis. It is run once per seed; optuna knows nothing of seeds, it is told the mean over
+them. What it proposes depends on what it was told so far and on nothing else, so a search that was stopped goes on as
+if it had not been. What a sweep folder holds of it: `search.json` (what is searched), `optuna.journal` (optuna's own
+record), `jobs.json` (the jobs so far), `trials.csv` (a line per cell) and the run folders.
+
+Each trial of optuna ends in one of three states:
+
+- complete: the mean of each score over the seeds. A seed that failed or diverged counts as the number that the
+  objective has under `failed`;
+- fail: a seed failed or diverged and the objective has no such number, or the check of the config refused the cell;
+- pruned: the pruner found the first seed's score hopeless while it ran. Its process tree is ended.
+"""
+
+from saddle.run.search.agent import wandb_sweep, write_wandb_sweep
+from saddle.run.search.options import Check, Objective, Options, make, validate
+from saddle.run.search.plan import Search, curve
+from saddle.run.search.space import Axis, Space
+from saddle.run.search.start import begin, checker, is_search, load, read, resume, run
+
+__all__ = [
+    "Axis", "Check", "Objective", "Options", "Search", "Space", "begin", "checker", "curve", "is_search", "load",
+    "make", "read", "resume", "run", "validate", "wandb_sweep", "write_wandb_sweep",
+]  # fmt: skip

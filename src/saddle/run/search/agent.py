@@ -1,0 +1,63 @@
+"""The same sweep for the agent of Weights & Biases. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig
+
+from saddle.run import jobs
+from saddle.run.folder import write_atomic
+from saddle.run.search.options import Options, validate
+from saddle.run.search.space import Axis, Space
+from saddle.run.search.start import checker, read
+
+
+def wandb_sweep(space: Space, options: Options, script: str) -> dict[str, Any]:
+    """The same sweep for `wandb sweep` and `wandb agent`: seeds are one more parameter there, and one score counts."""
+    parameters = {axis.key: _wandb_parameter(axis) for axis in space.axes}
+    if space.seeds:
+        parameters["seed"] = {"values": [int(seed) for seed in space.seeds]}
+    objective = options.objectives[0]
+    grid = all("values" in parameter for parameter in parameters.values())
+    return {
+        "program": script,
+        "method": "grid" if grid else "bayes",
+        "metric": {"name": objective.score, "goal": objective.direction},
+        "parameters": parameters,
+        "command": ["${env}", "${interpreter}", "${program}", *space.fixed, "hydra.mode=RUN", "${args_no_hyphens}"],
+    }
+
+
+def _wandb_parameter(axis: Axis) -> dict[str, Any]:
+    if axis.values:
+        return {"values": [*axis.values]}
+    if axis.step is not None and not axis.log:
+        count = round((axis.high - axis.low) / axis.step) + 1
+        return {"values": [axis.low + i * axis.step for i in range(count)]}
+    if axis.whole:
+        spread = "q_log_uniform_values" if axis.log else "int_uniform"
+        return {"distribution": spread, "min": axis.low, "max": axis.high}
+    return {"distribution": "log_uniform_values" if axis.log else "uniform", "min": axis.low, "max": axis.high}
+
+
+def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
+    """Write wandb_sweep.yaml into the sweep folder instead of running anything.
+
+    Raises:
+        InputError: if a cell is wrong.
+    """
+    composer, kept = jobs.composer_of(config.hydra)
+    options, space = read(config.hydra, arguments, kept)
+    validate(space, options, checker(composer))
+    folder = Path(config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    script = Path(jobs.this_script())
+    program = str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
+    path = folder / "wandb_sweep.yaml"
+    write_atomic(path, yaml.safe_dump(wandb_sweep(space, options, program), sort_keys=False))
+    print(f"{path}: start it by `wandb sweep {path}` and run `wandb agent` where it says", flush=True)
+    return path
