@@ -239,3 +239,10 @@ def test_two_thousand_runs_take_less_than_thirty_seconds(tmp_path: Path) -> None
     assert "2,000 runs varied model, loss, data.batch_size" in summary(page)
     shares = {row["setting"]: float(row["share"]) for row in table(page.parent / "importance.csv") if not row["with"]}
     assert shares["model.g_lr"] > 0.8 and len(shares) == 8
+
+
+def test_a_combination_that_a_search_ended_early_is_not_good(tmp_path: Path) -> None:
+    for i, (rate, score, status) in enumerate([(1e-4, 10.0, "done"), (1e-3, 12.0, "done"), (1e-2, 900.0, "pruned")]):
+        write_run(tmp_path / str(i), config_of({"model.g_lr": rate}, 0), score, status=status)
+    text = summary(report(tmp_path))
+    assert "2 finished and 1 pruned" in text and "2 of 3 combinations come within a factor of 2" in text

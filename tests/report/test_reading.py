@@ -86,3 +86,20 @@ def test_a_killed_run_without_metrics_is_read(tmp_path: Path) -> None:
     (tmp_path / "0" / "metrics.csv").unlink()
     run = read_run(tmp_path / "0", tmp_path)
     assert run.status == "unfinished" and math.isnan(run.score("eval/frechet")) and not run.curves
+
+
+def test_a_run_that_a_search_ended_is_not_called_collapsed(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", config_of({}, 0), 900.0, status="pruned", collapsed=True)
+    run = read_run(tmp_path / "0", tmp_path)
+    assert run.hopeless and not run.collapsed and not run.ended
+    write_run(tmp_path / "1", config_of({}, 0), 900.0, collapsed=True)
+    assert read_run(tmp_path / "1", tmp_path).collapsed
+
+
+def test_any_number_of_results_json_is_a_score(tmp_path: Path) -> None:
+    for seed, size in enumerate((100, 200)):
+        write_run(tmp_path / str(seed), config_of({}, seed), 5.0, **{"parameters/generator": size})
+    runs = read_sweep(tmp_path, "parameters/generator")
+    assert [run.score("parameters/generator") for run in runs] == [100, 200]
+    with pytest.raises(InputError, match="no run has it"):
+        read_sweep(tmp_path, "parameters/generators")

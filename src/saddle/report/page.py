@@ -80,8 +80,10 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 
 def number(value: float) -> str:
-    """Four significant digits; a dash for NaN."""
-    return "–" if math.isnan(value) else f"{value:.4g}"
+    """Four significant digits, but all digits of a large whole part; a dash for NaN."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def plural(count: int, word: str) -> str:

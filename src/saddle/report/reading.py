@@ -16,6 +16,7 @@ import yaml
 
 from saddle.errors import InputError
 from saddle.run.compose import near
+from saddle.run.jobs import PRUNED
 
 INSIDE = ("checkpoints", "samples", "wandb", "report")  # folders in which no run is looked for
 UNFINISHED = "unfinished"  # no results.json: the run goes on, or was killed
@@ -57,8 +58,13 @@ class Run:
 
     @property
     def collapsed(self) -> bool:
-        """Whether its generator lost most classes, or most of its best score."""
-        return bool(self.results.get("collapsed")) and not self.diverged
+        """Whether its generator lost most classes, or most of its best score, at its end."""
+        return bool(self.results.get("collapsed")) and self.status == "done" and not self.diverged
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether a search ended it, because it was worse than the others."""
+        return self.status == PRUNED
 
     @property
     def ended(self) -> bool:
@@ -102,7 +108,8 @@ def read_sweep(folder: str | Path, score: str) -> list[Run]:
         )
     runs = [read_run(path, folder, score) for path in found]
     known = known_scores(runs)
-    if score not in known and any(run.ended for run in runs):
+    scored = score in known or any(math.isfinite(run.score(score)) for run in runs)
+    if not scored and any(run.ended for run in runs):
         listed = ", ".join(known) or "none"
         raise InputError(f"score={score}: no run has it{near(score, known)} (scores: {listed})")
     return runs

@@ -206,13 +206,14 @@ class Study:
     def good(self, cells: Iterable[Cell]) -> tuple[int, int] | None:
         """How many of some combinations have a mean within a factor of two of the best, and of how many.
 
-        One none of whose runs reached a score although they ended is not good. None where scores can be negative.
+        One none of whose runs reached a score although they ended is not good, nor is one that a search ended early.
+        None where scores can be negative.
         """
         known = self.scored(range(len(self.runs)))
         if not len(known) or known.min() <= 0:
             return None
         best = self.mean(self.cells[0].scores)
-        judged = [cell for cell in cells if any(self.runs[i].ended for i in cell.rows)]
+        judged = [cell for cell in cells if any(self.runs[i].ended or self.runs[i].hopeless for i in cell.rows)]
         fine = [
             cell
             for cell in judged

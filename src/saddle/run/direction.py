@@ -15,6 +15,7 @@ HIGHER_IS_BETTER = (
     "prd_f",
     "modes",
     "high_quality",
+    "per_second",
 )
 
 
