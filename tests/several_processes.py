@@ -116,7 +116,9 @@ def overrides(name: str) -> list[str]:
     if name in RUNS:
         return RUNS[name]
     if name in ACCUMULATED:
-        return [*overrides(ACCUMULATED[name]), "data.batch_size=24", "trainer.accumulate=2"]
+        words = overrides(ACCUMULATED[name])
+        growing = ["model.batch_sizes=[24]"] if GROWING[-1] in words else []
+        return [*words, "data.batch_size=24", "trainer.accumulate=2", *growing]
     networks = compose_config(f"model={name}").model
     supported = [set(networks[part].get("resolutions") or [8]) for part in ("generator", "trunk")]
     size = min(supported[0] & supported[1])
@@ -139,7 +141,7 @@ def training(name: str) -> Results:
     """State and tracked scalars after three iterations of a run, by Lightning's trainer."""
     from tiny import train
 
-    processes = ["trainer=ddp_cpu"] if dist.is_initialized() else []
+    processes = ["trainer=ddp_cpu", f"trainer.devices={world_size()}"] if dist.is_initialized() else []
     model, tracked = train(3, *processes, *overrides(name))
     return dict(model.state_dict()) | {key: torch.tensor(value, dtype=torch.float64) for key, value in tracked.items()}
 

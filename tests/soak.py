@@ -180,12 +180,17 @@ class Soak:
         outcome = Outcome(f"{name} {precision}", 1)
         with small_disk() as disk:
             run = disk / "run"
-            self.runs.killed(run, *words, f"hydra.run.dir={run}", first=5)
-            fill(disk)
-            status = self.runs.run(f"resume={run}")
-            outcome.expect(status == 1, f"status {status} on a full disk")
+            process = self.runs.start(*words, f"hydra.run.dir={run}")
+            while process.is_alive() and rows_of(run) < 4:
+                time.sleep(0.001)
+            os.kill(process.pid or 0, signal.SIGSTOP)
+            room = self.random.choice([0, 1000, 40_000, 200_000])  # so that it is full at one write or another
+            fill(disk, room)
+            os.kill(process.pid or 0, signal.SIGCONT)
+            process.join()
+            outcome.expect(process.exitcode == 1, f"status {process.exitcode} on a full disk")
             log = (self.runs.folder / "output.log").read_text(errors="replace")
-            outcome.expect("No space left on device" in log[-3000:], "what happened was not said")
+            outcome.expect("No space left on device" in log[-6000:], "what happened was not said")
             (disk / "filling").unlink()
             return self.finish(outcome, run, whole, [])
 
@@ -229,8 +234,8 @@ def small_disk(megabytes: int = 6) -> Iterator[Path]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def fill(disk: Path) -> None:
-    """Leave no room on a small disk."""
+def fill(disk: Path, room: int) -> None:
+    """Leave so many bytes on a small disk."""
     with open(disk / "filling", "wb", buffering=0) as file:
         for size in (65536, 4096, 1):
             try:
@@ -238,6 +243,7 @@ def fill(disk: Path) -> None:
                     file.write(bytes(size))
             except OSError:
                 continue
+        file.truncate(max(0, file.tell() - room))
 
 
 # ------------------------------------------------------------------------------------------------------ the long run

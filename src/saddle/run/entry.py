@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.errors import InputError
-from saddle.run import jobs, resolvers, search, signals
+from saddle.run import jobs, rendezvous, resolvers, search, signals
 from saddle.run.check import checked
 from saddle.run.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
 from saddle.run.folder import RUN_DIR, RunFolder, is_first_process, make_unique, new_folder
@@ -111,8 +111,9 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
             return DONE
     else:
         config = checked(composer, overrides, "train")
+        rendezvous.refuse_other_count(config)
         wanted = composer.compose(overrides).hydra.run.dir
-        folder = new_folder(wanted, given=value_of(overrides, "hydra.run.dir") is not None)
+        folder = begin_folder(config, wanted, given=value_of(overrides, "hydra.run.dir") is not None)
     config["resume"] = None
     hydra_config = composer.compose(overrides if not value_of(overrides, "resume") else [])
     hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
@@ -121,6 +122,16 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
         folder.begin(config)
         os.environ[RUN_DIR] = str(folder.path.resolve())
     return live(task, OmegaConf.create(config), folder)
+
+
+def begin_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder:
+    """The folder of a new run, the same for all its processes."""
+    descends = RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"  # from a process that knows it
+    if given or descends or not rendezvous.several_commands(config):
+        return new_folder(wanted, given)
+    folder = rendezvous.agree(is_first_process(), lambda: new_folder(wanted, given=False).path)
+    os.environ[RUN_DIR] = str(folder.resolve())  # for the processes that this one starts
+    return RunFolder(folder)
 
 
 def live(task: Training, config: DictConfig, folder: RunFolder) -> int:
