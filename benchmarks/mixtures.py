@@ -4,9 +4,10 @@
     python benchmarks/mixtures.py --data ring --methods gan,pac2    only these
     python benchmarks/mixtures.py --seeds 0                         report what there is
 
-All methods have the same networks, optimiser, batch and iterations; only `PLANS` tells them apart. Runs go to
-logs/benchmarks/, one after another on one thread, and finished ones are left alone. The report prints a table beside
-the published numbers and writes benchmarks/results/mixtures.json and docs/images/mixtures.png (the points of seed 0).
+On each mixture all methods have the networks, optimiser, batch and iterations of conf/experiment/ring.yaml or
+grid.yaml; only `PLANS` tells them apart. Runs go to logs/benchmarks/, one after another on one thread, and finished
+ones are left alone. The report prints a table beside the published numbers and writes benchmarks/results/mixtures.json
+and docs/images/mixtures.png (the points of seed 0).
 """
 
 from __future__ import annotations
@@ -24,34 +25,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DATA = {"ring": 8, "grid": 25}  # and their modes
 PLANS = {
-    "gan": ("GAN", ["model=gan"]),
+    "gan": ("GAN", []),
     "unrolled": ("unrolled, K = 5", ["model=unrolled", "model.unroll_steps=5"]),
-    "pac2": ("PacGAN2", ["model=gan", "model.packing=2"]),
-    "pac3": ("PacGAN3", ["model=gan", "model.packing=3"]),
-    "pac4": ("PacGAN4", ["model=gan", "model.packing=4"]),
+    "pac2": ("PacGAN2", ["model.packing=2"]),
+    "pac3": ("PacGAN3", ["model.packing=3"]),
+    "pac4": ("PacGAN4", ["model.packing=4"]),
 }
-#: G learns twice as fast as D (ten times in the notebook of Metz et al. 2017): a G that outruns D leaves modes.
-SETTINGS = [
-    "model/generator=mlp",
-    "model/trunk=mlp",
-    "model/head=none",
-    "model.width=64",
-    "model.generator.layers=2",
-    "model.trunk.layers=2",
-    "model.trunk.ratio=1.0",
-    "model.trunk.activation=relu",
-    "model.init=xavier",
-    "model.d_norm=none",
-    "model.latent_dim=16",
-    "model.optimizer=adam",
-    "model.g_lr=2e-3",
-    "model.d_lr=1e-3",
-    "model.beta1=0.5",
-    "model.beta2=0.999",
-    "model.ema=0.0",
-    "data.batch_size=132",  # whole packs of 2, 3 and 4
-]
-ITERATIONS = 5000
 SCORES = ["modes", "high_quality", "reverse_kl", "mode_jsd"]
 
 #: Modes, share of high quality in per cent, reverse KL; None where the paper gives none. Lin et al. 2018 (PacGAN), and
@@ -70,19 +49,17 @@ PUBLISHED: dict[tuple[str, str], list[tuple[str, float, float, float | None]]] =
 }
 
 
-def name(data: str, method: str, seed: int, iterations: int) -> str:
+def name(data: str, method: str, seed: int) -> str:
     """The run's folder under logs/benchmarks/."""
-    return f"mixtures/{data}_{method}_{iterations}_seed{seed}"
+    return f"mixtures/{data}_{method}_seed{seed}"
 
 
-def overrides(data: str, method: str, seed: int, iterations: int) -> list[str]:
+def overrides(data: str, method: str, seed: int) -> list[str]:
     """What a run is started with."""
     return [
-        f"data={data}",
+        f"experiment={data}",
         *PLANS[method][1],
-        *SETTINGS,
         f"seed={seed}",
-        f"iterations={iterations}",
         "trainer=cpu",
         "precision=32",
         "evaluation.every=0",
@@ -91,13 +68,13 @@ def overrides(data: str, method: str, seed: int, iterations: int) -> list[str]:
     ]
 
 
-def summary(data: str, method: str, seeds: Sequence[int], iterations: int) -> dict[str, Any] | None:
+def summary(data: str, method: str, seeds: Sequence[int]) -> dict[str, Any] | None:
     """Scores of all finished seeds with mean and standard deviation; None where none is finished."""
-    folders = [ROOT / "logs" / "benchmarks" / name(data, method, seed, iterations) for seed in seeds]
+    folders = [ROOT / "logs" / "benchmarks" / name(data, method, seed) for seed in seeds]
     runs = {seed: results(folder) for seed, folder in zip(seeds, folders, strict=True) if status(folder) == "done"}
     if not runs:
         return None
-    found: dict[str, Any] = {"command": " ".join(overrides(data, method, min(runs), iterations)), "seeds": [*runs]}
+    found: dict[str, Any] = {"command": " ".join(overrides(data, method, min(runs))), "seeds": [*runs]}
     for score in SCORES:
         # without a sample of high quality there are no frequencies of modes, and no divergence
         values = [run[f"eval/{score}"] for run in runs.values() if f"eval/{score}" in run]
@@ -147,7 +124,7 @@ def table(record: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def picture(record: dict[str, dict[str, Any]], seed: int, iterations: int, path: Path) -> None:
+def picture(record: dict[str, dict[str, Any]], seed: int, path: Path) -> None:
     """One row for each mixture, one column for each method: real and generated points, and the logits of D."""
     from matplotlib.figure import Figure
 
@@ -161,7 +138,7 @@ def picture(record: dict[str, dict[str, Any]], seed: int, iterations: int, path:
         for axes, method in zip(row, methods, strict=True):
             axes.set(xticks=[], yticks=[])
             axes.set_title(PLANS[method][0] if data == "ring" else "", fontsize=11)
-            folder = ROOT / "logs" / "benchmarks" / name(data, method, seed, iterations)
+            folder = ROOT / "logs" / "benchmarks" / name(data, method, seed)
             if status(folder) != "done":
                 axes.set_axis_off()
                 continue
@@ -185,20 +162,19 @@ def main() -> None:
     parser.add_argument("--data", default=",".join(DATA), help="mixtures, separated by commas")
     parser.add_argument("--methods", default=",".join(PLANS), help="methods, separated by commas")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ... to train")
-    parser.add_argument("--iterations", type=int, default=ITERATIONS)
     options = parser.parse_args()
     for seed in range(options.seeds):  # a whole comparison first, then the next seed
         for data in options.data.split(","):
             for method in options.methods.split(","):
-                chosen = (data, method, seed, options.iterations)
+                chosen = (data, method, seed)
                 train(name(*chosen), overrides(*chosen))
-    every = {data: {method: summary(data, method, range(100), options.iterations) for method in PLANS} for data in DATA}
+    every = {data: {method: summary(data, method, range(100)) for method in PLANS} for data in DATA}
     record = {data: {method: found for method, found in rows.items() if found} for data, rows in every.items()}
     if not any(record.values()):
         raise SystemExit("no run is finished yet")
     keep("mixtures", record)
     print(table(record))
-    picture(record, 0, options.iterations, IMAGES / "mixtures.png")
+    picture(record, 0, IMAGES / "mixtures.png")
 
 
 if __name__ == "__main__":

@@ -268,7 +268,8 @@ def resolution_supported(config: Config) -> str | None:
         supported = get(config, f"model.{part}.resolutions")
         if supported and resolution not in supported:
             listed = ", ".join(map(str, supported))
-            return f"data.resolution={resolution}: {chosen(config, f'model/{part}')} supports {listed}"
+            remedy = f"model/{part}=mlp takes any"
+            return f"data.resolution={resolution}: {chosen(config, f'model/{part}')} supports {listed}; {remedy}"
     return None
 
 
