@@ -1,22 +1,28 @@
 """The evaluator: shared features, processes, the cache, stock metrics, refusals."""
 
+import math
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from torchmetrics import MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 
 from saddle.errors import InputError
 from saddle.metrics.cache import StatisticsCache
+from saddle.metrics.evaluate import build_metrics
 from saddle.metrics.evaluator import Evaluator, blocks
 from saddle.metrics.features import FeatureExtractor, FeatureOutputs
 from saddle.metrics.frechet import FrechetDistance
+from saddle.metrics.kid import KernelDistance
 from saddle.metrics.scores import ClassHistogram, ClassifierScore
-from saddle.metrics.sources import ArraySource, ModelSource
+from saddle.metrics.sources import ArraySource, FolderSource, ModelSource
 
 
 class Means(FeatureExtractor):
@@ -96,6 +102,22 @@ def test_each_image_is_extracted_once_and_real_ones_only_at_first(tmp_path):
     assert Means.seen == 80
 
 
+def test_real_images_of_a_folder_are_extracted_only_at_first(tmp_path):
+    folder = tmp_path / "real"
+    folder.mkdir()
+    for i, image in enumerate(array(0, 12).images[:, 0].numpy()):
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+    for expected in (12 + 30, 30):
+        Means.seen = 0
+        found = evaluator(tmp_path / "cache").compare(FolderSource(folder), array(1, 30))
+        assert Means.seen == expected
+    assert found == evaluator(tmp_path / "other").compare(array(0, 12), array(1, 30))
+    Image.fromarray(array(9, 1).images[0, 0].numpy()).save(folder / "03.png")  # one file changes
+    Means.seen = 0
+    evaluator(tmp_path / "cache").compare(FolderSource(folder), array(1, 30))
+    assert Means.seen == 42
+
+
 def test_damaged_cache_is_computed_again(tmp_path, capsys):
     first = evaluator(tmp_path).compare(array(0, 50), array(1, 30))
     for file in tmp_path.iterdir():
@@ -108,7 +130,10 @@ def test_progress_is_told_of_every_batch(tmp_path):
     told = []
     scoring = evaluator(tmp_path, batch=20, progress=lambda *each: told.append(each))
     scoring.compare(array(0, 50), array(1, 30))
-    assert told == [("x", 20, 50), ("x", 40, 50), ("x", 50, 50), ("x", 20, 30), ("x", 30, 30)]
+    images = [each for each in told if each[0] == "x"]
+    assert images == [("x", 20, 50), ("x", 40, 50), ("x", 50, 50), ("x", 20, 30), ("x", 30, 30)]
+    for what in ("statistics of x", "the scores"):  # which of the three metrics is at work
+        assert [each for each in told if each[0] == what] == [(what, i, 3) for i in (0, 1, 1, 2, 2, 3)]
 
 
 def test_extractors_of_one_name_are_told_apart(tmp_path):
@@ -165,6 +190,40 @@ def test_stock_metrics_work_unchanged(tmp_path):
         assert {"eval/score", "eval/score_std"} <= set(found)
     with pytest.raises(InputError, match="reset_real_features"):
         scoring.compare(array(2, 50), array(1, 30))
+
+
+def test_a_stock_metric_from_a_yaml(tmp_path):
+    """As docs/adding.md says: a node of torchmetrics' own class, with its own options."""
+    node = {
+        "_target_": "torchmetrics.image.kid.KernelInceptionDistance",
+        "feature": {"_target_": f"{__name__}.Grey"},
+        "subsets": 4,
+        "subset_size": 20,
+    }
+    found = evaluator(tmp_path, build_metrics({"stock_kid": node}, None, None)).compare(array(0, 50), array(1, 30))
+    assert set(found.scalars) == {"eval/stock_kid", "eval/stock_kid_std"}
+    assert all(map(math.isfinite, found.scalars.values()))
+
+
+def test_own_metrics_are_plain_torchmetrics_outside(tmp_path):
+    """Alone, in a MetricCollection, cloned, pickled and by forward: the values of the evaluator."""
+    real, fake = array(0, 50).images, array(1, 30).images
+    expected = evaluator(tmp_path, batch=50).compare(array(0, 50), array(1, 30)).scalars
+    collection = MetricCollection({"frechet": FrechetDistance(Means()), "kid": KernelDistance(Means(), 3, 20)})
+    for again in (collection, pickle.loads(pickle.dumps(collection.clone()))):
+        again.update(real, real=True)
+        for batch in fake.split(11):
+            again.update(batch, real=False)
+        found = again.compute()
+        assert float(found["frechet"]) == pytest.approx(expected["eval/frechet"], rel=1e-9)
+        again.reset()
+        with pytest.raises(InputError, match="0 real images"), pytest.warns(UserWarning, match="compute"):
+            again["frechet"].compute()
+    score = ClassifierScore(Means())
+    parts = [float(score(batch, real=False)[""]) for batch in fake.split(15)]  # forward: of each batch, and of all
+    alone = ClassifierScore(Means())
+    alone.update(fake, real=False)
+    assert len(set(parts)) == 2 and float(score.compute()[""]) == pytest.approx(float(alone.compute()[""]), rel=1e-12)
 
 
 def test_no_metrics_no_work(tmp_path):

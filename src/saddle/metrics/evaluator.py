@@ -67,7 +67,8 @@ class Evaluator:
         samples: number of generated images, at least 2.
         batch: images per pass.
         cache: of real statistics; null: in the cache folder.
-        progress: told after each batch of this process: what is looked at, how many images are done, and of how many.
+        progress: told after each batch of this process what is looked at, how many images are done, and of how many;
+            and the same of the metrics, while statistics and scores are computed.
     """
 
     def __init__(
@@ -182,6 +183,13 @@ class Evaluator:
             done += len(rows)
             self.progress(what, done, count)
 
+    def _each(self, what: str, metrics: Mapping[str, Metric]) -> Iterator[tuple[str, Metric]]:
+        """The metrics in turn; `progress` hears how many are done."""
+        for done, named in enumerate(metrics.items()):
+            self.progress(what, done, len(metrics))
+            yield named
+            self.progress(what, done + 1, len(metrics))
+
     def _see_real(
         self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str
     ) -> None:
@@ -191,7 +199,7 @@ class Evaluator:
         unknown = {name: m for name, m in metrics.items() if not self._known(name, m, side, keys[name], fingerprint)}
         self._see(source, side, unknown, device)
         written = set()
-        for name, metric in unknown.items():
+        for name, metric in self._each(f"statistics of {source.name}", unknown):
             key = keys[name]
             if isinstance(metric, ImageMetric) and key and key not in written:
                 written.add(key)
@@ -256,7 +264,7 @@ class Evaluator:
     def _scores(self, real: int, fake: int) -> Scores:
         scalars: dict[str, float] = {}
         vectors: dict[str, list[float]] = {}
-        for name, metric in self.metrics.items():
+        for name, metric in self._each("the scores", self.metrics):
             for key, value in _results(name, metric.compute()):
                 if key in scalars or key in vectors:
                     raise InputError(f"two of the chosen metrics log {key}: choose one of them")

@@ -27,7 +27,7 @@ def distance_blocks(x: Tensor, y: Tensor, block: int = BLOCK) -> Iterator[tuple[
 
     All blocks of the same rows follow each other. Equal features have the distance zero.
     """
-    origin = y[: 10 * block].mean(0, dtype=torch.float64)  # shorter vectors, less to cancel
+    origin = y[:block].mean(0, dtype=torch.float64)  # shorter vectors, less to cancel
     for i in range(0, len(x), block):
         a = x[i : i + block].double() - origin
         norms = a.square().sum(1, keepdim=True)
