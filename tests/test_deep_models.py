@@ -33,9 +33,9 @@ MODELS = {
     ),
     "stylegan": (StyleGAN, "NonSaturating", {"r1": (0.1, 1)}, "stylegan", "EqualisedHead", NONE),
     "stylegan2": (
-        StyleBased, "NonSaturating", {"r1": (0.01, 16), "path_length": (2, 4)}, "stylegan2", "EqualisedHead", NONE,
+        StyleBased, "NonSaturating", {"r1": (1.0, 16), "path_length": (2, 4)}, "stylegan2", "EqualisedHead", NONE,
     ),
-    "stylegan2_ada": (StyleBased, "NonSaturating", {"r1": (0.01, 16)}, "stylegan2", "EqualisedHead", "ADA"),
+    "stylegan2_ada": (StyleBased, "NonSaturating", {"r1": (1.0, 16)}, "stylegan2", "EqualisedHead", "ADA"),
     "r3gan": (GAN, "Relativistic", {"r1": (0.05, 1), "r2": (0.05, 1)}, "r3gan", "LinearHead", NONE),
     "biggan_deep": (GAN, "Hinge", {}, "biggan_deep", "Projection", NONE),
 }  # fmt: skip
