@@ -60,11 +60,12 @@ def nearest(
     distances = torch.full((len(queries), k), torch.inf, device=queries.device)
     indices = torch.zeros((len(queries), k), dtype=torch.int64, device=queries.device)
     for rows, columns, squared in distance_blocks(queries, points, block):
-        places = torch.arange(columns.start, columns.stop, device=queries.device)
         if exclude_self:
+            places = torch.arange(columns.start, columns.stop, device=queries.device)
             squared[torch.arange(rows.start, rows.stop, device=queries.device)[:, None] == places] = torch.inf
-        candidates = torch.cat([distances[rows], squared], 1)
-        names = torch.cat([indices[rows], places.expand(len(squared), -1)], 1)
+        found, where = squared.topk(min(k, squared.shape[1]), 1, largest=False)
+        candidates = torch.cat([distances[rows], found], 1)
+        names = torch.cat([indices[rows], where + columns.start], 1)
         distances[rows], best = candidates.topk(k, 1, largest=False)
         indices[rows] = names.gather(1, best)
     return distances, indices
