@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test test-all lint
+.PHONY: help install demo test test-all soak lint
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: $(INSTALLED) ## all tests but the slow ones
 
 test-all: $(INSTALLED) ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+soak: $(INSTALLED) ## kill, damage and disturb runs for an hour (MINUTES=60) and count what is lost, see docs/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py run minutes=$(or $(MINUTES),60)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

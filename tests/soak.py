@@ -1,7 +1,9 @@
 """Inject faults into real runs again and again, and count what was lost. `make soak` runs it at length.
 
-    python tests/soak.py run [fault ...] [minutes=60] [seed=0] [out=FOLDER]   add to benchmarks/results/soak.json
-    python tests/soak.py table                                    rewrite the table in docs/reliability.md from it
+    python tests/soak.py run [fault ...] [minutes=60] [seed=N] [out=FOLDER]
+    python tests/soak.py table
+
+The first adds to benchmarks/results/soak.json; both rewrite the table in docs/reliability.md from it.
 
 A fault is a function here; tests/test_soak.py calls each once. Each returns an `Outcome` per run that it disturbed.
 """
@@ -56,6 +58,7 @@ class Soak:
     def __init__(self, folder: Path, seed: int = 0):
         self.runs = Runs(folder, seed)
         self.random = self.runs.random
+        self.call = self.random.randrange(40)  # at which a write was last interrupted
 
     def words(self, name: str, precision: str) -> list[str]:
         """The command line of a configuration of several_processes.py."""
@@ -110,12 +113,12 @@ class Soak:
         return self.finish(outcome, run, whole, words)
 
     def kill_at_write(self, name: str, precision: str, call: int | None = None) -> Outcome:
-        """kill -9 just before a rename, link, unlink or fsync: every one of a run in turn"""
+        """kill -9 just before a rename, link, unlink or fsync, the next one in every run"""
         whole, words, run = self.begun(name, precision)
-        self._call = getattr(self, "_call", 0) + 1 if call is None else call
-        status = self.runs.run(*words, f"hydra.run.dir={run}", inject=("kill_at_call", self._call))
+        self.call = self.call + 1 if call is None else call
+        status = self.runs.run(*words, f"hydra.run.dir={run}", inject=("kill_at_call", self.call))
         if status == 0:
-            self._call = 0  # the run has no more of them: begin again
+            self.call = 0  # the run has no more of them: begin again
         return self.finish(Outcome(f"{name} {precision}", int(status == -signal.SIGKILL)), run, whole, words)
 
     def kill_a_rank(self, name: str, precision: str) -> Outcome:
@@ -298,14 +301,15 @@ def main(words: Sequence[str]) -> int:
     """The command line."""
     options = dict(word.split("=", 1) for word in words if "=" in word)
     command, *names = [word for word in words if "=" not in word] or ["run"]
-    if command == "table":
-        text = PAGE.read_text()
-        head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
-        PAGE.write_text(f"{head}{BEGIN}\n{table(json.loads(RESULTS.read_text()))}\n{END}{tail}")
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(options.get("out", folder))
-        return run(names, float(options.get("minutes", 60)), int(options.get("seed", 0)), out)
+    status = 0
+    if command == "run":
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(options.get("out", folder))
+            status = run(names, float(options.get("minutes", 60)), int(options.get("seed", time.time())), out)
+    text = PAGE.read_text()
+    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
+    PAGE.write_text(f"{head}{BEGIN}\n{table(json.loads(RESULTS.read_text()))}\n{END}{tail}")
+    return status
 
 
 if __name__ == "__main__":
