@@ -40,7 +40,7 @@ def main() -> None:
     figure, left = plt.subplots(figsize=(7, 4), constrained_layout=True)
     left.plot(at, estimate, color="C0", lw=1)
     left.set_xlabel("iteration")
-    left.set_ylabel("critic's estimate, E r - E f", color="C0")
+    left.set_ylabel("critic's estimate, E C(x) - E C(G(z))", color="C0")
     left.set_yscale("log")
     right = left.twinx()
     right.plot(scored, frechet, "o-", color="C1", ms=3)

@@ -53,3 +53,15 @@ def test_scores_of_metrics_and_of_callbacks_can_be_monitored(monitor: str, compo
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_passes_the_check(name: str, composer: Composer) -> None:
     checked(composer, [f"experiment={name}"], "train")
+
+
+@pytest.mark.parametrize("name", ["ring", "grid"])
+@pytest.mark.parametrize("method", ["model=unrolled", "model.packing=2"])
+def test_the_recipes_of_points_hold_for_what_keeps_modes(name: str, method: str, composer: Composer) -> None:
+    plain, other = (
+        checked(composer, [f"experiment={name}"], "train"),
+        checked(composer, [f"experiment={name}", method], "train"),
+    )
+    same = ["width", "latent_dim", "d_lr", "g_lr", "beta1", "optimizer", "schedules", "generator", "ema"]
+    assert [other["model"][key] for key in same] == [plain["model"][key] for key in same]
+    assert other["iterations"] == plain["iterations"] and other["data"] == plain["data"]

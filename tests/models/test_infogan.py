@@ -1,5 +1,10 @@
 """InfoGAN: its latents, what both players minimise, its grids and what it reads of images."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import Dense, Flat, attach, batch
@@ -13,6 +18,7 @@ from saddle.networks.heads import Linear
 from saddle.networks.information import Information
 from saddle.randomness import Draws, Rows
 
+ROOT = Path(__file__).parent.parent.parent
 NOISE, CATEGORICAL, CONTINUOUS = 4, (3, 2), 2
 DIM = NOISE + sum(CATEGORICAL) + CONTINUOUS
 
@@ -169,3 +175,13 @@ def test_the_shipped_model_and_its_callbacks(compose):
     assert list(cfg.model.head.categorical) == [4, 3] and cfg.model.head.continuous == 1
     assert {"traversals", "code_scores", "evaluation"} <= set(cfg.callbacks)
     assert list(compose("model=dcgan", "model/head=information").model.head.categorical) == []
+
+
+@pytest.mark.slow
+def test_the_code_finds_the_digits_without_labels(tmp_path):
+    """The command of docs/experiments.md: about 100 seconds of one core."""
+    words = ["model=infogan", "data=digits", "iterations=3000", "seed=1", "evaluation.every=0", "samples.every=0"]
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *words, "logger=none", f"hydra.run.dir={tmp_path}/run"]
+    subprocess.run(command, check=True, capture_output=True, timeout=1800)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["eval/code_accuracy"] >= 0.7
