@@ -32,7 +32,7 @@ def sweep(worker_once) -> Path:
             "WANDB_X_STATS_SAMPLING_INTERVAL": "0.1",
         }
         command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *WORDS, f"hydra.sweep.dir={folder}"]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
     return worker_once("wandb_sweep", train)
