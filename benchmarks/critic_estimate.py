@@ -8,6 +8,8 @@ benchmarks/results/critic_estimate.json and docs/images/critic_estimate.png.
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -27,27 +29,31 @@ def main() -> None:
     scored, frechet = series(folder, "eval/frechet")
     nearest = [estimate[int(np.argmin(np.abs(np.array(at) - i)))] for i in scored]
     correlation = float(spearmanr(nearest, frechet).statistic)
-    keep(
-        "critic_estimate",
-        {
-            "command": f"python src/train.py {' '.join(OVERRIDES)}",
-            "iterations": results(folder)["iterations"],
-            "spearman": correlation,
-            "estimate": dict(zip(at, estimate, strict=True)),
-            "frechet": dict(zip(scored, frechet, strict=True)),
-        },
-    )
+    record = {
+        "command": f"python src/train.py {' '.join(OVERRIDES)}",
+        "iterations": results(folder)["iterations"],
+        "spearman": correlation,
+        "estimate": dict(zip(at, estimate, strict=True)),
+        "frechet": dict(zip(scored, frechet, strict=True)),
+    }
+    keep("critic_estimate", record)
+    picture(record)
+
+
+def picture(record: dict[str, Any]) -> None:
+    """Both curves over the run, each with its own axis."""
+    estimate, frechet = ({int(i): value for i, value in record[name].items()} for name in ("estimate", "frechet"))
     figure, left = plt.subplots(figsize=(7, 4), constrained_layout=True)
-    left.plot(at, estimate, color="C0", lw=1)
+    left.plot(list(estimate), list(estimate.values()), color="C0", lw=1)
     left.set_xlabel("iteration")
     left.set_ylabel("critic's estimate, E C(x) - E C(G(z))", color="C0")
     left.set_yscale("log")
     right = left.twinx()
-    right.plot(scored, frechet, "o-", color="C1", ms=3)
+    right.plot(list(frechet), list(frechet.values()), "o-", color="C1", ms=3)
     right.set_ylabel("Frechet distance", color="C1")
     right.set_yscale("log")
     left.set_title(
-        f"WGAN-GP on Fashion-MNIST: rank correlation {correlation:.2f} over {len(frechet)} scores", fontsize=11
+        f"WGAN-GP on Fashion-MNIST: rank correlation {record['spearman']:.2f} over {len(frechet)} scores", fontsize=11
     )
     for axis, ticks in ((left, (1, 2, 5, 10, 20, 50)), (right, (10, 20, 50, 100, 200, 500))):
         low, high = axis.get_ylim()
