@@ -2,7 +2,7 @@
 
     python benchmarks/deep_pictures.py [progan] [stylegan]
 
-Trains each with its shipped settings on Fashion-MNIST, under logs/benchmarks/ (a finished run is left alone), and copies
+Trains each with its shipped settings on Fashion-MNIST, below logs/benchmarks (a finished run is left alone), and copies
 what the runs' own callbacks drew, twice as large, to docs/images/. About ten minutes each on two cores.
 """
 
