@@ -22,7 +22,7 @@ from runs import IMAGES, ROOT, keep, results, series, status, train
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 AUGMENTS = ["none", "diffaugment"]
-LIMIT, ITERATIONS, EVERY = 6000, 6000, 1000
+LIMIT, ITERATIONS, EVERY = 6000, 5000, 1000
 
 
 def name(augment: str, seed: int) -> str:
