@@ -57,6 +57,7 @@ RUNS = {
         "model.top_k_decay=0.8",
     ],
     "dcgan_diffaugment": [*DCGAN, "augment=diffaugment", "data.channels=3"],
+    "dcgan_apa": [*DCGAN, "augment=apa", "augment.p=0.5", "augment.every=1", "model.g_lr=1e-3"],
     "sngan_ada": [
         *TINY,
         *["model=sngan", "data.resolution=32", "model.width=4", "data.channels=3"],
@@ -73,6 +74,8 @@ RUNS = {
         "model.trunk.group=2",
     ],
     "r3gan_projection": [*HEADED, "model=r3gan", "model/head=r3gan_projection"],
+    "dcgan_relativistic_hinge": [*DCGAN, "loss=relativistic_average_hinge", "model.d_norm=layer"],
+    "dcgan_relativistic_squares": [*DCGAN, "loss=relativistic_average_least_squares", "model.d_norm=layer"],
     "dcgan_relativistic": [*DCGAN, "loss=relativistic_average", "model.d_norm=layer", "penalty=[r1,gradient_penalty]"],
     "biggan_accumulate": [*BIGGAN, "trainer.accumulate=2", "penalty=[orthogonal,lecam]", "penalty.lecam.start=0"],
     # a bias before a norm has no gradient but rounding, which Adam turns into steps: hence a smaller learning rate

@@ -49,6 +49,7 @@ def test_submitit_runs_a_sweep_and_its_rest(launchers: None, command: Run) -> No
     assert len(list(Path("s/submitit").glob("*_submitted.pkl"))) == 5  # the rest was submitted too
 
 
+@pytest.mark.slow
 def test_ray_runs_a_sweep(launchers: None, command: Run) -> None:
     pytest.importorskip("ray")
     done = command("-m", "hydra/launcher=ray", f"seed={QUICK},{CRASHES}", "hydra.sweep.dir=s")
