@@ -6,8 +6,8 @@
 
 On each mixture all methods have the networks, optimiser, batch and iterations of conf/experiment/ring.yaml or
 grid.yaml; only `PLANS` tells them apart. Runs go to logs/benchmarks/, one after another on one thread, and finished
-ones are left alone. The report prints a table beside the published numbers and writes benchmarks/results/mixtures.json
-and docs/images/mixtures.png (the points of seed 0).
+ones are left alone. The report puts a table beside the published numbers into docs/experiments.md and writes
+benchmarks/results/mixtures.json and docs/images/mixtures.png (the points of seed 0).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runs import IMAGES, ROOT, keep, results, status, train
+from runs import IMAGES, ROOT, insert, keep, results, status, train
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -174,6 +174,7 @@ def main() -> None:
         raise SystemExit("no run is finished yet")
     keep("mixtures", record)
     print(table(record))
+    insert("mixtures", table(record), ROOT / "docs" / "experiments.md")
     picture(record, 0, IMAGES / "mixtures.png")
 
 

@@ -49,3 +49,13 @@ def keep(name: str, record: Any) -> None:
     """Write benchmarks/results/<name>.json."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def insert(name: str, text: str, document: Path) -> None:
+    """Put `text` between the lines `<!-- name: begin -->` and `<!-- name: end -->` of a Markdown document."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, _, rest = document.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{document}: no lines {begin.strip()} and {end}")
+    document.write_text(before + begin + text.rstrip("\n") + "\n" + end + after)
