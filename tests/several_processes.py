@@ -74,6 +74,7 @@ RUNS = {
         "model.trunk.group=2",
     ],
     "r3gan_projection": [*HEADED, "model=r3gan", "model/head=r3gan_projection"],
+    "dcgan_minimax": [*DCGAN, "loss=minimax"],
     "dcgan_relativistic_hinge": [*DCGAN, "loss=relativistic_average_hinge", "model.d_norm=layer"],
     "dcgan_relativistic_squares": [*DCGAN, "loss=relativistic_average_least_squares", "model.d_norm=layer"],
     "dcgan_relativistic": [*DCGAN, "loss=relativistic_average", "model.d_norm=layer", "penalty=[r1,gradient_penalty]"],
