@@ -11,10 +11,13 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from saddle.metrics.features import FeatureOutputs
+from saddle.metrics.cache import StatisticsCache
+from saddle.metrics.evaluator import Evaluator
+from saddle.metrics.features import FeatureOutputs, InceptionExtractor
 from saddle.metrics.frechet import FrechetDistance
 from saddle.metrics.kid import KernelDistance
 from saddle.metrics.scores import ClassifierScore
+from saddle.metrics.sources import ArraySource
 from saddle.randomness import Rows
 
 SIZE = 24
@@ -103,3 +106,82 @@ def test_kid(monkeypatch):
     mean, deviation = stock.compute()
     assert float(ours[""]) == pytest.approx(float(mean), rel=1e-4)
     assert float(ours["_std"]) == pytest.approx(float(deviation), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_from_images_and_a_weights_file_as_the_libraries_do(tmp_path, monkeypatch):
+    """The whole way: the same files of pixels and of random weights into three libraries, in the same order."""
+    import torch_fidelity
+
+    weights = random_inception(tmp_path / "weights.pth")
+    draws = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8, generator=draws)
+    smooth = torch.nn.functional.avg_pool2d(noise.float(), 5, 1, 2).to(torch.uint8)
+    sides = {"real": noise, "fake": smooth}
+    options = {"subsets": 5, "subset_size": 10}
+    metrics = {
+        "fid": FrechetDistance(InceptionExtractor(str(weights))),
+        "isc": ClassifierScore(InceptionExtractor(str(weights)), splits=10),
+        "kid": KernelDistance(InceptionExtractor(str(weights)), **options),
+    }
+    choices = np.random.RandomState(2020)
+    drawn = [[torch.from_numpy(choices.choice(24, 10, replace=False)) for _ in sides] for _ in range(5)]
+    monkeypatch.setattr(KernelDistance, "subset", lambda self, i, side, n: drawn[i][side == "fake"])
+    scoring = Evaluator(metrics, batch=8, cache=StatisticsCache(tmp_path))
+    ours = scoring.compare(*(ArraySource(x, None, name) for name, x in sides.items())).scalars
+
+    class Set(torch.utils.data.Dataset):
+        def __init__(self, images):
+            self.images = images
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, i):
+            return self.images[i]
+
+    theirs = torch_fidelity.calculate_metrics(
+        **{"input1": Set(noise), "input2": Set(smooth), "fid": True, "kid": True, "isc": False, "cuda": False},
+        **{"feature_extractor_weights_path": str(weights), "batch_size": 8, "verbose": False, "cache": False},
+        **{"kid_subsets": 5, "kid_subset_size": 10, "rng_seed": 2020, "save_cpu_ram": True},
+    )
+    score = torch_fidelity.calculate_metrics(
+        **{"input1": Set(smooth), "isc": True, "cuda": False, "feature_extractor_weights_path": str(weights)},
+        **{"batch_size": 8, "verbose": False, "cache": False, "isc_splits": 10, "samples_shuffle": False},
+        save_cpu_ram=True,
+    )
+    assert ours["eval/fid"] == pytest.approx(theirs[KEY_METRIC_FID], rel=1e-4)
+    assert ours["eval/kid"] == pytest.approx(theirs[KEY_METRIC_KID_MEAN], rel=1e-4)
+    assert ours["eval/kid_std"] == pytest.approx(theirs[KEY_METRIC_KID_STD], rel=1e-4)
+    assert ours["eval/isc"] == pytest.approx(score[KEY_METRIC_ISC_MEAN], rel=1e-4)
+    assert ours["eval/isc_std"] == pytest.approx(score[KEY_METRIC_ISC_STD], rel=1e-4, abs=1e-7)
+
+    # torchmetrics resizes with a filter of its own unless told not to
+    stock = FrechetInceptionDistance(2048, antialias=False, feature_extractor_weights_path=str(weights))
+    for name, images in sides.items():
+        for batch in images.split(8):
+            stock.update(batch, real=name == "real")
+    assert ours["eval/fid"] == pytest.approx(float(stock.compute()), rel=1e-4)
+    stock_kid = KernelInceptionDistance(feature=stock.inception, **options)
+    for name, images in sides.items():
+        for batch in images.split(8):
+            stock_kid.update(batch, real=name == "real")
+    order = iter([part for pair in drawn for part in pair])
+    monkeypatch.setattr(torch, "randperm", lambda n: next(order))
+    assert ours["eval/kid"] == pytest.approx(float(stock_kid.compute()[0]), rel=1e-4)
+
+
+def random_inception(path):
+    """A file of random weights in torch-fidelity's format, with features of the size that the real ones have."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    torch.save({}, path)
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        torch.manual_seed(0)
+        network = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, generator=torch.Generator().manual_seed(layer.in_channels))
+    torch.save(network.state_dict(), path)
+    return path

@@ -46,8 +46,11 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     (x, x_error), (y, y_error) = (_values(points, name) for name in names)
     axes.errorbar(x, y, y_error, x_error, marker="o", capsize=2)
     if pair:
-        for at, up, point in zip(x, y, points, strict=True):
-            axes.annotate(_label(point["truncation"]), (at, up), textcoords="offset points", xytext=(5, 5))
+        axes.margins(0.12)
+        for i, (at, up, point) in enumerate(zip(x, y, points, strict=True)):
+            # above and below in turn: neighbours may be close
+            place: dict[str, Any] = {"xytext": (-5, -14), "ha": "right"} if i % 2 else {"xytext": (5, 5)}
+            axes.annotate(_label(point["truncation"]), (at, up), textcoords="offset points", **place)
     axes.set_xlabel(names[0].removeprefix("eval/"))
     axes.set_ylabel(names[1].removeprefix("eval/"))
     axes.grid(alpha=0.3)

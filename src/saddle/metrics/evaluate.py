@@ -282,17 +282,23 @@ class Bars:
 
 
 def _print(report: dict[str, Any]) -> None:
-    columns = report.get("curve", [report])
-    heads = [f"truncation {point['truncation']}" for point in columns] if "curve" in report else ["value"]
-    table = Table("metric", *heads)
+    points = report.get("curve", [report])
+    names = list(points[0]["scores"])
+    if "curve" in report:  # a row for each truncation: so many columns would be cut off
+        table = Table("truncation", *(name.removeprefix("eval/") for name in names))
+        for point in points:
+            truncation = "none" if point["truncation"] is None else f"{point['truncation']:g}"
+            table.add_row(truncation, *(_cell(point, name) for name in names))
+    else:
+        table = Table("metric", "value")
+        for name in names:
+            table.add_row(name.removeprefix("eval/"), _cell(report, name))
     for column in table.columns[1:]:
-        column.justify = "right"
-    for name in columns[0]["scores"]:
-        table.add_row(name.removeprefix("eval/"), *(_cell(point, name) for point in columns))
+        column.justify, column.overflow = "right", "fold"
     console = Console()
     console.print(table)
     console.print(f"{report['n_fake']} fake images against {report['n_real']} real ones", highlight=False)
-    if "scores_std" in columns[0]:
+    if "scores_std" in points[0]:
         console.print(f"mean ± standard deviation over the seeds {report['seed']}", highlight=False)
 
 
