@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,29 @@ def spoil_gradient(player: str, iteration: int, value: float) -> None:
     GAN.training_step = training_step  # type: ignore[method-assign]
 
 
-INJECTED: dict[str, Callable[..., None]] = {"kill_at_call": kill_at_call, "spoil_gradient": spoil_gradient}
+def fill_disk(disk: str, iteration: int, share: float) -> None:
+    """Before an iteration, counted from 0, fill a small disk but for a share of the size of the run's checkpoint."""
+    step = GAN.training_step
+
+    def training_step(model: GAN, batch: Any, batch_idx: int) -> None:
+        if model.iteration == iteration:
+            room = int(share * (Path(disk) / "run" / "checkpoints" / "last.ckpt").stat().st_size)
+            with open(Path(disk) / "filling", "wb", buffering=0) as file:
+                for size in (65536, 4096, 1):
+                    with suppress(OSError):
+                        while True:
+                            file.write(bytes(size))
+                file.truncate(max(0, file.tell() - room))
+        step(model, batch, batch_idx)
+
+    GAN.training_step = training_step  # type: ignore[method-assign]
+
+
+INJECTED: dict[str, Callable[..., None]] = {
+    "kill_at_call": kill_at_call,
+    "spoil_gradient": spoil_gradient,
+    "fill_disk": fill_disk,
+}
 
 
 # ------------------------------------------------------------------------------------------------ what a run has left

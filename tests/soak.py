@@ -183,15 +183,10 @@ class Soak:
         outcome = Outcome(f"{name} {precision}", 1)
         with small_disk() as disk:
             run = disk / "run"
-            process = self.runs.start(*words, f"hydra.run.dir={run}")
-            while process.is_alive() and rows_of(run) < 4:
-                time.sleep(0.001)
-            os.kill(process.pid or 0, signal.SIGSTOP)
-            room = self.random.choice([0, 1000, 40_000, 200_000])  # so that it is full at one write or another
-            fill(disk, room)
-            os.kill(process.pid or 0, signal.SIGCONT)
-            process.join()
-            outcome.expect(process.exitcode == 1, f"status {process.exitcode} on a full disk")
+            # a share of a checkpoint is left, so that one write or another is the first that does not fit
+            injected = ("fill_disk", str(disk), self.random.randrange(4, 10), self.random.choice([0.0, 0.1, 0.5, 0.8]))
+            status = self.runs.run(*words, f"hydra.run.dir={run}", inject=injected)
+            outcome.expect(status == 1, f"status {status} on a full disk")
             log = (self.runs.folder / "output.log").read_text(errors="replace")
             outcome.expect("No space left on device" in log[-6000:], "what happened was not said")
             (disk / "filling").unlink()
@@ -235,18 +230,6 @@ def small_disk(megabytes: int = 6) -> Iterator[Path]:
             yield Path(folder)
         finally:
             subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(disk: Path, room: int) -> None:
-    """Leave so many bytes on a small disk."""
-    with open(disk / "filling", "wb", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-        file.truncate(max(0, file.tell() - room))
 
 
 # ------------------------------------------------------------------------------------------------------ the long run
