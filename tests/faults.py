@@ -171,26 +171,41 @@ def spoil_gradient(player: str, iteration: int, value: float) -> None:
     GAN.training_step = training_step  # type: ignore[method-assign]
 
 
-def fill_disk(disk: str, iteration: int, share: float) -> None:
-    """Before an iteration, counted from 0, fill a small disk but for a share of the size of the run's checkpoint."""
+def before(iteration: int, action: Callable[[], None]) -> None:
+    """Do something before an iteration, counted from 0."""
     step = GAN.training_step
 
     def training_step(model: GAN, batch: Any, batch_idx: int) -> None:
         if model.iteration == iteration:
-            room = int(share * (Path(disk) / "run" / "checkpoints" / "last.ckpt").stat().st_size)
-            with open(Path(disk) / "filling", "wb", buffering=0) as file:
-                for size in (65536, 4096, 1):
-                    with suppress(OSError):
-                        while True:
-                            file.write(bytes(size))
-                file.truncate(max(0, file.tell() - room))
+            action()
         step(model, batch, batch_idx)
 
     GAN.training_step = training_step  # type: ignore[method-assign]
 
 
+def kill_before(iteration: int) -> None:
+    """Kill -9 this process before an iteration."""
+    before(iteration, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def fill_disk(disk: str, iteration: int, share: float) -> None:
+    """Before an iteration, fill a small disk but for a share of the size of the run's checkpoint."""
+
+    def fill() -> None:
+        room = int(share * (Path(disk) / "run" / "checkpoints" / "last.ckpt").stat().st_size)
+        with open(Path(disk) / "filling", "wb", buffering=0) as file:
+            for size in (65536, 4096, 1):
+                with suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
+            file.truncate(max(0, file.tell() - room))
+
+    before(iteration, fill)
+
+
 INJECTED: dict[str, Callable[..., None]] = {
     "kill_at_call": kill_at_call,
+    "kill_before": kill_before,
     "spoil_gradient": spoil_gradient,
     "fill_disk": fill_disk,
 }

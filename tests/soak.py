@@ -166,7 +166,8 @@ class Soak:
         """last.ckpt cut short, or one bit of it flipped, at a random place: named, and the one before is used"""
         whole, words, run = self.begun(name, precision)
         outcome = Outcome(f"{name} {precision}", 1)
-        self.runs.killed(run, *words, f"hydra.run.dir={run}", first=8)  # last.ckpt is of 6 or 9 iterations
+        iteration = self.random.randrange(6, 10)  # last.ckpt is of 6 or 9, and not the only one
+        self.runs.run(*words, f"hydra.run.dir={run}", inject=("kill_before", iteration))
         path = run / "checkpoints" / "last.ckpt"
         content = bytearray(path.read_bytes())
         place = self.random.randrange(len(content))
