@@ -10,7 +10,8 @@ from saddle.callbacks.health import FAILURES, Health, diagnose, spread
 from saddle.data.sets import MemorySet
 
 WELL = {"diversity": 0.9, "d_accuracy_real": 0.8, "d_accuracy_fake": 0.8, "g_grad_norm": 1.0, "d_grad_norm": 2.0}
-WELL["spectrum"] = 3.0
+WELL |= {"spectrum": 3.0, "real_logits": 0.7, "fake_logits": -0.6}
+BLIND = {"real_logits": -0.0605, "fake_logits": -0.0605}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,9 @@ WELL["spectrum"] = 3.0
         ({"d_accuracy_real": 1.0, "d_accuracy_fake": 1.0}, []),  # D wins, but G still learns
         ({"d_accuracy_real": 1.0, "d_accuracy_fake": 1.0, "g_grad_norm": 1e-3}, ["vanishing gradients"]),
         ({"g_grad_norm": 1e-3}, []),  # small gradients at a balanced game are convergence
+        (BLIND | {"g_grad_norm": 0.0, "d_grad_norm": 0.0}, ["dead discriminator"]),
+        (BLIND | {"g_grad_norm": 0.1, "d_grad_norm": 0.2}, []),
+        ({"g_grad_norm": 0.0, "d_grad_norm": 0.0}, []),  # D tells images apart: it has won
         ({"d_grad_norm": 500.0}, ["exploding gradients"]),
         ({"spectrum": 31.0}, ["growing weights"]),
         ({"diversity": 0.1, "spectrum": 31.0}, ["mode collapse", "growing weights"]),

@@ -36,6 +36,12 @@ def _vanishing(now: Numbers, first: Numbers) -> bool:
     return wins and now.get("g_grad_norm", 1.0) < 0.01 * first.get("g_grad_norm", 0.0)
 
 
+def _dead(now: Numbers, first: Numbers) -> bool:
+    blind = abs(now.get("real_logits", 0.0) - now.get("fake_logits", 1.0)) < 1e-2
+    norms = ("g_grad_norm", "d_grad_norm")
+    return blind and all(now.get(name, 1.0) < 0.001 * first.get(name, 0.0) for name in norms)
+
+
 def _exploding(now: Numbers, first: Numbers) -> bool:
     return any(now.get(name, 0.0) > 100 * first.get(name, float("inf")) for name in ("g_grad_norm", "d_grad_norm"))
 
@@ -56,6 +62,12 @@ FAILURES = (
         _vanishing,
         "D tells every image and G's gradient has shrunk to {g_grad_norm:.1e}; try loss=nonsaturating, a gradient "
         "penalty, or a smaller model.d_lr",
+    ),
+    Failure(
+        "dead discriminator",
+        _dead,
+        "D says {real_logits:.2g} of every image and learns no more (gradient norm {d_grad_norm:.1e}), as where all "
+        "rectified units of a layer are off; try a smaller model.d_lr or a wider D",
     ),
     Failure(
         "exploding gradients",
