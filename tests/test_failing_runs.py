@@ -14,6 +14,7 @@ SHORT = [
 FAILING = {
     "mode collapse": "model=dcgan model.g_lr=1e-2 model.d_lr=1e-5",
     "vanishing gradients": "model=dcgan loss=minimax model.d_steps=3 model.g_lr=1e-6 model.d_lr=2e-3",
+    "dead discriminator": "model=sngan model.d_lr=3e-2",
     "exploding gradients": "model=wgan penalty=none model.d_norm=none model.d_lr=1e-2 model.d_steps=2",
     "growing weights": "model=wgan penalty=none model.optimizer=sgd model.d_lr=1.0 model.d_steps=2 model.d_norm=batch",
 }
