@@ -30,7 +30,7 @@ MODELS = {
     "rsgan": ("Relativistic", [], "dcgan", "Linear", "spectral", "none", "none", "adam", 1),
     "rasgan": ("RelativisticAverage", [], "dcgan", "Linear", "spectral", "none", "none", "adam", 1),
     "sngan": ("Hinge", [], "resnet", "Linear", "spectral", "none", "none", "adam", 1),
-    "projection_gan": ("Hinge", [], "resnet", "Projection", "spectral", "none", "batch_norm", "adam", 1),
+    "projection_gan": ("Hinge", [], "resnet", "Projection", "spectral", "none", "batch_norm", "adam", 2),
     "sagan": ("Hinge", [], "resnet", "Projection", "spectral", "spectral", "batch_norm", "adam", 1),
 }
 
