@@ -101,6 +101,15 @@ def test_the_options_of_a_search(name: str, composer: Composer) -> None:
     assert type(sampler).__name__ == {"nsga2_dcgan": "NSGAIISampler", "tpe_dcgan": "TPESampler"}[name]
 
 
+@pytest.mark.parametrize("other", ["random", "nsga2", "wandb"])
+def test_a_search_by_another_sweeper(other: str, composer: Composer) -> None:
+    config = composer.compose(["study=tpe_dcgan", f"hydra/sweeper={other}"])
+    options = Options.read(OmegaConf.to_container(config.hydra.sweeper, resolve=True))  # type: ignore[arg-type]
+    assert options.pruner and options.pruner["n_warmup_steps"] == 400
+    pytest.importorskip("optuna")
+    assert type(search.make(options.pruner)).__name__ == "MedianPruner"
+
+
 def test_one_rate_for_both_players_in_lr_beta(composer: Composer) -> None:
     model = check(composer, ["study=lr_beta", "model.g_lr=0.008"])["model"]
     assert model["d_lr"] == model["g_lr"] == 0.008

@@ -48,7 +48,7 @@ class Turn:
 
     @cached_property
     def fake_labels(self) -> Tensor:
-        return self.model.draw_labels(self.draws("labels"))
+        return self.model.draw_labels(self)
 
     @cached_property
     def fake(self) -> Tensor:

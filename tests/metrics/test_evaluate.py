@@ -80,6 +80,16 @@ def test_wrong_input(files):
             evaluate(options(**changes))
 
 
+def test_colour_images_are_not_compared_by_the_default_classifier(files, tmp_path):
+    colour = np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "colour.npz", images=colour)
+    both = dict.fromkeys(("real", "fake"), str(tmp_path / "colour.npz"))
+    with pytest.raises(InputError, match=r"colour images.*metrics=\[fid,inception_score\]"):
+        evaluate(options(**both))
+    assert evaluate(options(**both, classifier="digits"))["scores"]["eval/frechet"] < 1e-6
+    assert evaluate(options(**both, metrics={"frechet": METRICS["frechet"]}))["scores"]["eval/frechet"] < 1e-6
+
+
 def test_the_picture_of_neighbours_of_two_sets(files, tmp_path):
     report = evaluate(options(**files, neighbours=3, out=str(tmp_path / "e.json")))
     with Image.open(tmp_path / "neighbours.png") as picture:

@@ -390,6 +390,47 @@ def test_what_d_estimates_is_tracked():
     assert scalars["train/estimate/wasserstein"] == pytest.approx(-scalars["train/d_loss"], rel=1e-12)
 
 
+class Listening(NoAugment):
+    """Keeps what the controller of an augmentation would be shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def observe(self, real_logits):
+        self.seen.append(real_logits.clone())
+
+
+@pytest.mark.parametrize(
+    ("loss", "boundary"),
+    [
+        (NonSaturating(), lambda real, fake: 0.0),
+        (LeastSquares(a=-1.0, b=2.0), lambda real, fake: 0.5),
+        (Wasserstein(), lambda real, fake: (real.mean() + fake.mean()) / 2),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_the_augmentation_is_shown_how_far_real_logits_are_beyond_the_boundary(loss, boundary):
+    model = attach(dense_gan(loss=loss))
+    model.augment = Listening()
+    model.training_step(batch(model), 0)
+    (seen,), logits = model.augment.seen, model.last_logits
+    assert torch.allclose(seen, logits["real"] - boundary(logits["real"], logits["fake"]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("labels", ["uniform", "real"])
+def test_the_labels_of_generated_images(labels):
+    model = attach(dcgan(classes=3, fake_labels=labels, batch_size=60))
+    turns = []
+    for name in ("discriminator_objective", "generator_objective"):
+        objective = getattr(model, name)
+        setattr(model, name, lambda turn, objective=objective: turns.append(turn) or objective(turn))
+    step(model, classes=3)
+    for turn in turns:
+        assert torch.equal(turn.fake_labels, turn.real_labels) is (labels == "real")
+        assert set(turn.fake_labels.tolist()) == {0, 1, 2}
+
+
 def test_points_reach_the_networks_unscaled():
     model = dense_gan()
     points = 3 * torch.randn(8, 1, 4, 4)

@@ -20,7 +20,7 @@ from saddle.models.progan import Growth, ProGAN, of_stage
 from saddle.networks import dcgan
 from saddle.networks.discriminator import Discriminator
 from saddle.networks.equalised import EqualisedHead
-from saddle.networks.progan import Generator, Trunk
+from saddle.networks.progan import Generator, Trunk, enlarge, shrink
 from saddle.penalties import Drift, GradientPenalty
 
 SIDE = 16
@@ -128,17 +128,25 @@ def test_stage_fade_and_batch_size_follow_the_iteration():
     seen = []
     make = model.make_images
 
+    def detail(images):
+        """The smallest side that the images could be enlarged from."""
+        return next(
+            side for side in (4, 8, 16) if torch.allclose(enlarge(shrink(images, side), 16), images, atol=1e-12)
+        )
+
     def watched(turn, latents, labels, purpose):
         fake = make(turn, latents, labels, purpose)
-        seen.append((model.iteration, turn.real.shape, fake.shape))
+        assert turn.real.shape == fake.shape == (len(latents), 1, 16, 16)
+        seen.append((model.iteration, len(latents), detail(turn.real), detail(fake)))
         return fake
 
     model.make_images = watched
     run(model, 8)
     sides = [4] + 6 * [8] + [16]
-    for iteration, real, fake in seen:
-        size = 8 if iteration == 0 else 4
-        assert real == fake == (size, 1, sides[iteration], sides[iteration])
+    fading = {1, 7}  # a stage that begins to fade in shows no detail of its own yet
+    for iteration, size, real, fake in seen:
+        assert size == (8 if iteration == 0 else 4)
+        assert real == fake == sides[iteration] // (2 if iteration in fading else 1), iteration
     assert model.kimg == (8 + 7 * 4) / 1000
     assert model.generator.grown == model.discriminator.trunk.grown == model.ema.module.grown == (2, 0.0)
     scalars = model.tracked()
@@ -157,11 +165,12 @@ def test_real_images_are_averaged_down_and_faded():
     fine = torch.stack([torch.stack([pixels[..., i::2, j::2] for i in (0, 1)]) for j in (0, 1)]).mean((0, 1))
     coarse = torch.stack([torch.stack([fine[..., i::2, j::2] for i in (0, 1)]) for j in (0, 1)]).mean((0, 1))
     expected = 0.75 * coarse.repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.25 * fine
+    expected = expected.repeat_interleave(2, 2).repeat_interleave(2, 3)  # to the full size
     assert torch.allclose(faded, expected, rtol=0, atol=1e-14)
 
 
-def test_the_slope_of_the_penalty_is_that_at_the_size_of_the_stage():
-    """At 4x4 of 16x16 pixels, a penalty with respect to the enlarged images would see a quarter of it."""
+def test_the_slope_of_the_penalty_is_that_of_the_enlarged_images():
+    """At 4x4 of 16x16 pixels it is a quarter of that at the size of the stage: 16 pixels share what one has there."""
     model = progan()
     turns = []
     objective = model.discriminator_objective
@@ -174,10 +183,9 @@ def test_the_slope_of_the_penalty_is_that_at_the_size_of_the_stage():
     (turn,) = turns
     model.iteration = 0  # so that the turn's draws are those of its time
     place = turn.draws("gradient_penalty/place").uniform(1, 1, 1)
-    points = (turn.fake + place * (turn.real - turn.fake)).detach().requires_grad_()
-    assert points.shape[-1] == 4
+    points = shrink(turn.fake + place * (turn.real - turn.fake), 4).detach().requires_grad_()
     (gradients,) = torch.autograd.grad(twin.discriminator(points, turn.real_labels).logits.sum(), points)
-    assert term == pytest.approx(10 * (gradients.flatten(1).norm(dim=1) - 1).square().mean().item(), rel=1e-9)
+    assert term == pytest.approx(10 * (gradients.flatten(1).norm(dim=1) / 4 - 1).square().mean().item(), rel=1e-9)
 
 
 def test_only_the_stages_that_are_there_learn():

@@ -99,7 +99,7 @@ def test_the_generators_descend_the_papers_three_terms(independent):
 
     def reference(turn):
         _, features, given, images = parts(model, turn, independent)
-        logits, guesses = model.discriminator.feature_level(features)
+        logits, guesses, _ = model.discriminator.feature_level(features)
         log_p = model.encoder.classify(features).log_softmax(1)
         cross_entropy = -sum(row[y].item() for row, y in zip(log_p, turn.real_labels, strict=True)) / len(log_p)
         upper = softplus(-logits) + cross_entropy + 10 * squared(guesses, turn.latents[:, :4])
@@ -114,14 +114,14 @@ def test_the_generators_descend_the_papers_three_terms(independent):
 
 @pytest.mark.parametrize("independent", [True, False])
 def test_the_discriminators_descend_both_levels_and_guess_the_noise(independent):
-    model = stacked(independent_iterations=2 if independent else 0)
+    model = stacked(independent_iterations=2 if independent else 0, adversarial=3.0, d_adversarial=0.5)
 
     def reference(turn):
         real, features, _, images = parts(model, turn, independent)
         level, d = model.discriminator.feature_level, model.discriminator
         total = softplus(-level(real)[0]) + softplus(level(features)[0])
         total += softplus(-d(turn.real, turn.real_labels).logits) + softplus(d(images, turn.real_labels).logits)
-        total += 10 * squared(level(features)[1], turn.latents[:, :4])
+        total = 0.5 * total + 10 * squared(level(features)[1], turn.latents[:, :4])
         return total + 10 * squared(d.head.guess(d(images, turn.real_labels).features), turn.latents[:, 4:])
 
     seen = listen(model, "discriminator", reference)
@@ -201,7 +201,7 @@ def test_a_strong_discriminator_gives_the_generators_more_steps():
 
 
 def test_adaptive_steps_are_those_of_their_level():
-    model, active = stacked(adaptive=True), []
+    model, active = stacked(adaptive=True, independent_iterations=2), []
     model.updates = lambda level: {"features": 1, "images": 3}[level]
     objective = model.generator_objective
     latents = []
@@ -216,11 +216,17 @@ def test_adaptive_steps_are_those_of_their_level():
     assert active == [["features", "images"], ["images"], ["images"]]
     assert not torch.equal(latents[0], latents[1]) and MOST == 7
     model.updates = lambda level: {"features": 2, "images": 1}[level]
-    before, independent = snapshot(model), stacked(adaptive=True, independent_iterations=9)
     run(model, 1, 2)
-    assert active[3:] == [["features", "images"], ["features"]] and "generator.upper" in moved(model, before)
-    independent.updates = model.updates
-    assert run(independent, 0, 1).iteration == 1
+    assert active[3:] == [["features", "images"], ["features"]]
+
+
+def test_the_images_discriminator_counts_the_joint_steps_of_both_levels():
+    model, active = stacked(adaptive=True), []
+    model.updates = lambda level: {"features": 5, "images": 2}[level]
+    objective = model.generator_objective
+    model.generator_objective = lambda turn: active.append(sorted(model._active)) or objective(turn)
+    run(model, 0, 1)
+    assert active == [["features", "images"]] * 2
 
 
 def test_d_learns_the_classes_of_real_images_where_it_has_class_logits():
@@ -241,7 +247,23 @@ def test_d_learns_the_classes_of_real_images_where_it_has_class_logits():
 
     head.loss = listening
     run(model, 0, 1)
-    assert seen[0][0] == pytest.approx(seen[0][1]) and "train/d_head" in model.tracked()
+    scalars = model.tracked()
+    assert seen[0][0] == pytest.approx(seen[0][1]) and "train/d_head" in scalars
+    assert model.discriminator.feature_level.logit.out_features == CLASSES
+    assert 0 < scalars["train/d_classes/features"] < 10
+
+
+def test_the_features_discriminator_learns_their_classes_too():
+    model = stacked(class_logits=True, d_lr=1e-2)
+    for i in range(40):
+        model.training_step(batch(model, 0), i)
+    assert model.tracked()["train/d_classes/features"] < math.log(CLASSES)
+    images, labels = batch(model, 0)
+    with torch.no_grad():
+        real = model.encoder.features(images.double() / 127.5 - 1)
+        logits, _, scores = model.discriminator.feature_level(real)
+    assert (scores.argmax(1) == labels).sum() >= 3  # of 4
+    assert torch.allclose(logits, scores.exp().sum(1).log())
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])

@@ -95,12 +95,19 @@ def test_a_growing_stylegan_mixes_the_layers_of_its_stage():
         StyleGAN, stylegan, start_resolution=4, fade_kimg=0.008, stable_kimg=0.004, batch_sizes=[4], style_mixing=1.0
     )
     assert (model.layers, model.generator_options(turn_of(model), "fake")["crossover"].unique().tolist()) == (2, [1])
-    sides = []
+    layers = []
     make = model.make_images
-    model.make_images = lambda *args: sides.append(make(*args).shape[-1]) or make(*args)
+
+    def watched(*args):
+        layers.append(model.layers)
+        images = make(*args)
+        assert images.shape[-1] == 8  # whatever the stage
+        return images
+
+    model.make_images = watched
     for _ in range(4):
         step(model)
-    assert sides == [4, 4, 8, 8, 8, 8, 8, 8] and model.layers == 4
+    assert layers == [2, 2, 4, 4, 4, 4, 4, 4]
     assert all(torch.tensor(value).isfinite() for value in model.tracked().values())
 
 

@@ -72,7 +72,7 @@ def test_noise_blurs_the_features_that_d_sees():
     seen = []
     network.layers[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
     with layer_noise_from(SampleDraws(0, "blur", 0, 20000)):
-        logits, guesses = network(features)
+        logits, guesses, _ = network(features)
     assert logits.shape == (20000,) and guesses.shape == (20000, 2)
     assert abs(seen[0].std() - 0.2) < 0.003 and abs(seen[0].mean()) < 0.003
     network.blur = 0.0

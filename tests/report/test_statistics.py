@@ -83,6 +83,41 @@ def test_comparisons_agree_with_scipy_and_keep_quiet_without_effects() -> None:
     assert false / 200 < 0.09
 
 
+@pytest.mark.parametrize(
+    "deviations",
+    [lambda rng: np.ones(20), lambda rng: np.sqrt(4 / rng.chisquare(4, 20)), lambda rng: np.array([1] * 19 + [10])],
+    ids=["alike", "of a distribution", "one wild"],
+)
+def test_combinations_that_help_each_other_make_no_false_claims(deviations) -> None:  # type: ignore[no-untyped-def]
+    """At most 5% of families; 200 of them end below 9% with a probability of 0.995."""
+    rng = np.random.default_rng(0)
+    families = [[rng.normal(size=3) * sd for sd in deviations(rng)] for _ in range(200)]
+    assert sum((statistics.compare_all(groups) < 0.05).any() for groups in families) / 200 < 0.09
+
+
+def test_three_seeds_of_many_combinations_tell_large_differences_apart() -> None:
+    rng = np.random.default_rng(1)
+    groups = [centre + 0.02 * rng.normal(size=3) for centre in np.linspace(0, 1, 20)]
+    found = statistics.compare_all(groups) < 0.05
+    assert found[0, 6:].all() and found[:-6, -1].all()  # differences of 0.3 and more, fifteen deviations
+    alone = [stats.ttest_ind(groups[0], g, equal_var=False).pvalue for g in groups[1:]]
+    assert (statistics.holm(np.array(alone + [1.0] * 171)) > 0.05).sum() > 5  # what Welch's test alone makes of them
+
+
+def test_shared_variances_are_those_of_the_distribution_they_were_drawn_from() -> None:
+    """With the true prior known, the posterior mean of a precision is (prior + freedom) / (prior common + ...)."""
+    rng, prior, common, freedom = np.random.default_rng(2), 6.0, 0.3, np.full(4000, 2.0)
+    true = prior * common / rng.chisquare(prior, 4000)
+    seen = true * rng.chisquare(2, 4000) / 2
+    drawn, more = statistics.moderated(seen, freedom)
+    assert more[0] == pytest.approx(prior + 2, rel=0.1)
+    assert drawn == pytest.approx((prior * common + 2 * seen) / (prior + 2), rel=0.1)
+    alike, all_of_them = statistics.moderated(rng.chisquare(20, 50) / 20 * 0 + 0.5, np.full(50, 20.0))
+    assert alike == pytest.approx(np.full(50, alike[0])) and all_of_them[0] == 1000
+    unequal = statistics.moderated(np.array([0.1, 0.2, 0.4, 0.1]), np.array([2.0, 3.0, 2.0, 4.0]))
+    assert len(unequal[0]) == 4 and (unequal[1] <= 11).all()
+
+
 def test_wilsons_interval_of_a_textbook_case() -> None:
     assert statistics.share_interval(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
     assert statistics.share_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)

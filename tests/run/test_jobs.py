@@ -10,11 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toy_run import CRASHES, DIES, QUICK, Run
 
 from saddle.run import jobs
 from saddle.run.compose import value_of
 from saddle.run.folder import RUN_DIR
+from saddle.run.gpus import gpus_here, share
 from saddle.run.jobs import Job, Sweep, cause, run_jobs
 
 
@@ -79,6 +82,51 @@ def test_the_environment_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not {"LOCAL_RANK", "MASTER_ADDR", "WORLD_SIZE", RUN_DIR} & set(environment)
     sweep.at_once = 1
     assert "OMP_NUM_THREADS" not in sweep.environment(Job("a", []))
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [("0,1,2", ["0", "1", "2"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"]), ("", []), ("2,-1,3", ["2"])]
+)
+def test_the_gpus_of_the_environment(visible: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus_here() == gpus
+
+
+def test_the_gpus_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("saddle.run.gpus.DRIVER", tmp_path)
+    assert gpus_here() == []
+    for name in ("0000:01:00.0", "0000:41:00.0"):
+        (tmp_path / name).mkdir()
+    assert gpus_here() == ["0", "1"]
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 4))
+def test_jobs_share_the_gpus_evenly(count: int, at_once: int, processes: int) -> None:
+    """No GPU has two jobs more than another, and each job has one GPU for each process where there are as many."""
+    gpus, taken = [str(i) for i in range(count)], list[str]()
+    for _ in range(at_once):
+        mine = share(gpus, taken, at_once, processes)
+        assert len(mine) == min(count, max(processes, count // at_once)) and mine == sorted(mine)
+        taken += mine
+        jobs = [taken.count(name) for name in gpus]
+        assert max(jobs) - min(jobs) <= 1
+
+
+def test_jobs_at_once_have_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four jobs on two GPUs, two at a time: the third gets the GPU of the one that has ended, not the other."""
+    code = (
+        "import os, pathlib, sys, time\n"
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+        "name = [word for word in sys.argv if word.startswith('hydra.run.dir')][0].rstrip(\"'\")[-1]\n"
+        "others = [pathlib.Path(__file__).parent / other / 'output.log' for other in '123']\n"
+        "while name == '0' and not all(path.exists() and path.read_text() for path in others):\n"
+        "    time.sleep(0.02)\n"
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    sweep = make_sweep(tmp_path, code, 4, at_once=2)
+    assert run_jobs(sweep, sweep.jobs) == []
+    assert [(tmp_path / str(i) / "output.log").read_text().strip() for i in range(4)] == ["4", "6", "6", "6"]
 
 
 def test_at_most_so_many_jobs_at_once(tmp_path: Path) -> None:

@@ -597,4 +597,7 @@ def test_the_distributions_of_wandb() -> None:
         "seed": {"values": [0, 1]},
     }
     assert "minutes=1" in sweep["command"]
+    assert not {"project", "entity"} & set(sweep)
+    owned = wandb_sweep(space, Options(3, (FRECHET,), RANDOM), "src/train.py", "saddle", "team")
+    assert owned == {"entity": "team", "project": "saddle"} | sweep
     assert wandb_sweep(Space.read(["d=x,y"]), Options(3, (FRECHET,), RANDOM), "src/train.py")["method"] == "grid"

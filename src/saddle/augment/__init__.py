@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Augment(nn.Module, ABC):
     """A transformation of images. Its buffers are part of the checkpoint.
 
-    A turn of D asks `reals` for its real images. A training loop calls `observe` with the real logits of each part of a
-    batch in D's turn, and `after_step` after its optimiser step; only one that adapts its strength does anything there.
+    A turn of D asks `reals` for its real images. A training loop calls `observe` with what D says of the real images of
+    each part of a batch in D's turn, and `after_step` after its optimiser step; only one that adapts its strength does
+    anything there.
     """
 
     @abstractmethod
@@ -33,7 +34,7 @@ class Augment(nn.Module, ABC):
         return turn.real
 
     def observe(self, real_logits: Tensor) -> None:
-        """Take note of D's logits of real images [B], gathered from all processes."""
+        """Take note of D's logits of real images [B], gathered from all processes, above the loss's `boundary`."""
 
     def after_step(self, images: int) -> None:
         """Adapt, given the number of real images of D's step, over all processes."""

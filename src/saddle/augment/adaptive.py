@@ -12,7 +12,9 @@ class Adaptive(Augment):
     """An augmentation of strength p, which follows how sure D is of the real images (Karras et al. 2020b, section 3.2).
 
     After every `every` steps of D, p goes up by (real images seen) / (1000 kimg) where the mean sign of D's real logits
-    in that time is above `target`, else down; so it can go from 0 to 1 in `kimg` thousand images.
+    in that time is above `target`, else down; so it can go from 0 to 1 in `kimg` thousand images. The sign is that of
+    the logit above the boundary between real and generated of the loss: 0 in the papers, whose loss is the
+    non-saturating one; half way between the two means for losses that know logits up to a constant only.
 
     Args:
         p: the strength at the start, in [0, 1].
@@ -45,7 +47,7 @@ class Adaptive(Augment):
 
     @torch.no_grad()
     def observe(self, real_logits: Tensor) -> None:
-        """Add the signs of D's logits of real images [B], gathered from all processes; what is not finite counts 0."""
+        """Add the signs of D's logits of real images [B], all processes', from the boundary; not finite counts 0."""
         self.signs += real_logits.sign().nan_to_num(0.0).sum()
         self.logits += real_logits.numel()
 

@@ -98,6 +98,11 @@ def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, 
     classifier = cfg.classifier or "fashion_mnist"
     if cfg.get("metrics"):
         metrics: dict[str, Metric] = build_metrics(cfg.metrics, classifier, None)
+    elif not cfg.classifier and real.read(0, 1)[0].shape[1] != 1:
+        raise InputError(
+            f"{cfg.real} has colour images, and without metrics= they would be compared by the classifier of the grey "
+            "Fashion-MNIST; choose metrics=[fid,inception_score], or a classifier="
+        )
     else:
         metrics = {"frechet": FrechetDistance(ClassifierExtractor(classifier))}
     evaluator = Evaluator(metrics, batch=cfg.batch, progress=bars.show)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -61,6 +61,8 @@ class GAN(LightningModule):
         top_k: share of G's images, those that D calls most real, that its loss keeps in the end (Sinha et al. 2020); 1
             keeps all.
         top_k_decay: factor of that share per iteration, from 1 down to `top_k`.
+        fake_labels: of the images that G makes in training: "uniform", every class as likely, or "real", those of the
+            real images at the same places of the batch.
         flip: mirror real images at random.
         accumulate: micro-batches per update.
         precision: "32", "64", "bf16-mixed" or "16-mixed"; `sample` follows it too.
@@ -94,6 +96,7 @@ class GAN(LightningModule):
         schedules: Mapping[str, Mapping[str, Any]] | None = None,
         top_k: float = 1.0,
         top_k_decay: float = 0.9999,
+        fake_labels: Literal["uniform", "real"] = "uniform",
         flip: bool = False,
         accumulate: int = 1,
         precision: str = "32",
@@ -109,7 +112,7 @@ class GAN(LightningModule):
         self.ema = EMA(generator, ema, ema_start, ema_kimg, ema_rampup, d_steps * batch_size)
         self.classes, self.batch_size, self.latent_dim, self.latent = classes, batch_size, latent_dim, latent
         self.d_steps, self.accumulate, self.flip, self.seed, self.precision = d_steps, accumulate, flip, seed, precision
-        self.top_k, self.top_k_decay = top_k, top_k_decay
+        self.top_k, self.top_k_decay, self.fake_labels = top_k, top_k_decay, fake_labels
         if top_k < 1 and loss.reads_real:
             raise InputError(
                 f"model.top_k={top_k}: {type(loss).__name__} compares all images with real ones; leave it 1"
@@ -282,9 +285,9 @@ class GAN(LightningModule):
         """What G is given in training beside latents and labels."""
         return {}
 
-    def draw_labels(self, draws: Draws) -> Tensor:
-        """Labels of the generated images of one micro-batch, int64 [b]: uniform; zeros without classes."""
-        return draws.integers(max(self.classes, 1))
+    def draw_labels(self, turn: Turn) -> Tensor:
+        """Labels of the generated images of one micro-batch, int64 [b]; zeros without classes."""
+        return turn.real_labels if self.fake_labels == "real" else turn.draws("labels").integers(max(self.classes, 1))
 
     def on_train_end(self) -> None:
         """Learn of a bad last step, which a GPU tells only afterwards."""
@@ -337,14 +340,14 @@ class GAN(LightningModule):
 
     def watch(self, turn: Turn) -> None:
         """Track D's mean logits, its accuracy and what it estimates, and show its logits to the augmentation."""
-        self.augment.observe(turn.real_logits)
+        real, fake = turn.real_logits.detach(), turn.fake_logits.detach()
+        boundary = self.loss.boundary(real, fake)
+        self.augment.observe(real - boundary)
         for name, value in self.augment.scalars().items():
             self.track(f"augment/{name}", value)
-        real, fake = turn.real_logits.detach(), turn.fake_logits.detach()
         for name, estimate in self.loss.estimates(real, fake).items():
             self.track(f"estimate/{name}", estimate)
         self.last_logits = {"real": real, "fake": fake}
-        boundary = self.loss.boundary(real, fake)
         self.track("real_logits", real.mean())
         self.track("fake_logits", fake.mean())
         self.track("d_accuracy_real", (real > boundary).to(real.dtype).mean())

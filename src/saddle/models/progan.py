@@ -13,8 +13,7 @@ from saddle.distributed import world_size
 from saddle.errors import InputError
 from saddle.models.base import GAN, Reals
 from saddle.networks.equalised import MinibatchStd
-from saddle.networks.progan import fade, shrink, sizes
-from saddle.turn import Turn
+from saddle.networks.progan import fade, sizes
 
 T = TypeVar("T")
 
@@ -97,9 +96,12 @@ def of_stage(values: Sequence[T], stage: int) -> T:
 class ProGAN(GAN):
     """A GAN whose networks grow by stages of 4, 8, 16, ... pixels.
 
-    G and D work at the size of the stage; while it fades in, the real images are blended like G's. What is sampled has
-    the full size. Stage, fade, batch size and learning rates are functions of the iteration alone, so that a run goes
-    on in the middle of a fade as if it had never stopped. Logged as `train/resolution` and `train/alpha`.
+    G's layers and D's work at the size of the stage; while it fades in, the real images are blended like G's. Images
+    themselves always have the full size, in the game as in samples, as in the released code: G enlarges what it drew
+    and D averages it down, so a penalty on the gradient with respect to an image sees 1 / 2^k of the slope at the
+    stage's own size, k stages before the last. Stage, fade, batch size and learning rates are functions of the
+    iteration alone, so that a run goes on in the middle of a fade as if it had never stopped. Logged as
+    `train/resolution` and `train/alpha`.
 
     Args:
         *args: of `GAN`; G and the trunk of D can grow: those of ProGAN or StyleGAN.
@@ -227,14 +229,7 @@ class ProGAN(GAN):
                 group["lr"] *= of_stage(self.lr_factors, self.stage)
 
     def reals(self, images: Tensor, labels: Tensor) -> Iterator[Reals]:
-        """The real images of each update, at the size of the stage and faded like G's."""
+        """The real images of each update, with the detail of the stage, and faded like G's."""
         stage, alpha = self.stage, self.alpha
         for update in super().reals(images, labels):
-            yield [(shrink(fade(x, stage, alpha), 4 * 2**stage), y) for x, y in update]
-
-    def make_images(self, turn: Turn, latents: Tensor, labels: Tensor, purpose: str) -> Tensor:
-        """G's images in training, at the size of the stage."""
-        if not self.growing:
-            return super().make_images(turn, latents, labels, purpose)
-        network: Any = self.generator
-        return network.render(latents, labels, **self.generator_options(turn, purpose))
+            yield [(fade(x, stage, alpha), y) for x, y in update]

@@ -55,7 +55,8 @@ class StackedGAN(GAN):
 
     where L is the generator's function of `loss`, d is the cross-entropy at the label and the squared difference at the
     features, and the last term is -log Q_i(z_i | h^_i) but for constants. D_i descends the discriminator's function of
-    `loss`, and with Q_i the entropy term. The labels are those of the real images of the batch.
+    `loss`, and with Q_i the entropy term; with class logits also the cross-entropy of real ones (see `Level`). The
+    labels are those of the real images of the batch.
 
     A run has three stages: the encoder alone learns to classify, for `encoder_iterations`; then each G_i learns on its
     own from real h_(i+1), for `independent_iterations`; then G0 draws from what G1 made, and the gradient of the image
@@ -72,9 +73,11 @@ class StackedGAN(GAN):
         encoder_iterations: of the first stage.
         independent_iterations: of the second stage.
         adversarial, condition, entropy: the weights of the three terms.
+        d_adversarial: that of the adversarial loss in D's turn.
         joint: factor of the image level's gradient on its way into G1.
-        adaptive: several steps of G after one of D where D is strong, level by level: 1, 3, 5 or 7 as half of D's
-            adversarial loss is above 0.65, 0.5, 0.3 or below.
+        adaptive: several steps of G after one of D where D is strong: 1, 3, 5 or 7 as half of D's adversarial loss is
+            above 0.65, 0.5, 0.3 or below; level by level in independent training, in joint training both as often as
+            the images' D says, as in the authors' code.
         **options: of `GAN`.
 
     Raises:
@@ -94,6 +97,7 @@ class StackedGAN(GAN):
         encoder_iterations: int = 1000,
         independent_iterations: int = 10000,
         adversarial: float = 1.0,
+        d_adversarial: float = 1.0,
         condition: float = 1.0,
         entropy: float = 10.0,
         joint: float = 0.01,
@@ -110,10 +114,12 @@ class StackedGAN(GAN):
             )
         noise = generator.latent_dim - generator.image_noise
         self.encoder = Encoder(channels, resolution, encoder_width, features, self.classes)
-        self.discriminator.feature_level = FeatureDiscriminator(features, noise, hidden, blur)
+        logits = self.classes if head.class_logits else 0
+        self.discriminator.feature_level = FeatureDiscriminator(features, noise, hidden, blur, logits)
         self.encoder_lr = encoder_lr
         self.encoder_iterations, self.independent_iterations = encoder_iterations, independent_iterations
-        self.adversarial, self.condition, self.entropy = adversarial, condition, entropy
+        self.adversarial, self.d_adversarial = adversarial, d_adversarial
+        self.condition, self.entropy = condition, entropy
         self.joint, self.adaptive = joint, adaptive
         self._made: Made | None = None  # of the present turn
         self._active: frozenset[str] = frozenset(LEVELS)  # the levels that G's present step trains
@@ -173,8 +179,8 @@ class StackedGAN(GAN):
         super().discriminator_step(step, reals)
 
     def generator_step(self, step: int, reals: Reals) -> None:
-        """Both generators step, a level more often where `adaptive` and D's loss say so; E stays as it is."""
-        counts = {level: self.updates(level) for level in LEVELS}
+        """Both generators step, more often where `adaptive` and D's loss say so; E stays as it is."""
+        counts = {level: self.updates("images" if self.stage == "joint" else level) for level in LEVELS}
         with frozen(self.encoder):
             for k in range(max(counts.values())):
                 self._active = frozenset(level for level in LEVELS if counts[level] > k)
@@ -217,8 +223,8 @@ class StackedGAN(GAN):
         """Adversarial loss and entropy term of both levels."""
         made = self._made
         assert made is not None
-        real, _ = self.judge_features(turn, made.real, "real")
-        fake, guess = self.judge_features(turn, made.features, "fake")
+        real, _, scores = self.judge_features(turn, made.real, "real")
+        fake, guess, _ = self.judge_features(turn, made.features, "fake")
         adversarial = {
             "features": self.loss.discriminator(real, fake),
             "images": self.loss.discriminator(turn.real_logits, turn.fake_logits),
@@ -228,8 +234,10 @@ class StackedGAN(GAN):
         for level, noise in zip(LEVELS, made.noises, strict=True):
             known = self._d_losses.get(level, torch.zeros_like(total))
             self._d_losses[level] = known + adversarial[level].detach() / self.accumulate
-            total = self.add(total, f"d_loss/{level}", adversarial[level], self.adversarial)
+            total = self.add(total, f"d_loss/{level}", adversarial[level], self.d_adversarial)
             total = total + self.entropy * F.mse_loss(guesses[level], noise)
+        if scores.shape[1] > 1:
+            total = self.add(total, "d_classes/features", F.cross_entropy(scores, turn.real_labels))
         return total
 
     def generator_objective(self, turn: Turn) -> Tensor:
@@ -245,7 +253,7 @@ class StackedGAN(GAN):
         """What G1 descends: its features look real, have the label as their class, and tell their noise."""
         made = self._made
         assert made is not None
-        fake, guess = self.judge_features(turn, made.features, "fake")
+        fake, guess, _ = self.judge_features(turn, made.features, "fake")
         real = self.judge_features(turn, made.real, "real")[0] if self.loss.reads_real else None
         condition = F.cross_entropy(self.encoder.classify(made.features), turn.fake_labels)
         return self.weigh("features", self.loss.generator(fake, real), condition, F.mse_loss(guess, made.noises[0]))
@@ -264,13 +272,13 @@ class StackedGAN(GAN):
         loss = self.add(loss, f"condition/{level}", condition, self.condition)
         return self.add(loss, f"entropy/{level}", entropy, self.entropy)
 
-    def judge_features(self, turn: Turn, features: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
-        """D1's logits of the features of all processes, [B], and Q1's guesses of this process's noise, [b, noise]."""
+    def judge_features(self, turn: Turn, features: Tensor, purpose: str) -> tuple[Tensor, Tensor, Tensor]:
+        """D1's logits of the features of all processes, [B]; of this process's, Q1's guesses and D1's class logits."""
         level = self.discriminator.feature_level
         assert isinstance(level, nn.Module)
         with layer_noise_from(turn.draws(f"features/{purpose}")):
-            logits, guesses = level(features)
-        return all_gather(logits), guesses
+            logits, guesses, scores = level(features)
+        return all_gather(logits), guesses, scores
 
     def guess_image_noise(self, turn: Turn) -> Tensor:
         """Q0's guesses of this process's z0, [b, image_noise]."""

@@ -17,7 +17,8 @@ class StyleBased(GAN):
     """A GAN whose G reads intermediate latents w, one per layer.
 
     In training, an image mixes the styles of two latents with probability `style_mixing`: from a random layer on, the
-    second one counts. `truncation` of samples is psi: w becomes w_avg + psi (w - w_avg).
+    second one counts. The layer is drawn for each image; in the released code for a batch. `truncation` of samples is
+    psi: w becomes w_avg + psi (w - w_avg).
 
     Args:
         *args: of `GAN`; G is that of StyleGAN or StyleGAN2.

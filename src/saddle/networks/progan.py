@@ -207,7 +207,7 @@ class Trunk(Growing):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, H], H the current stage's size or a multiple of it -> features [B, F]."""
+        """Images [B, C, H, H], H the full resolution (or the current stage's size) -> features [B, F]."""
         stage, alpha = self.grown
         images = shrink(images, self.native)
         x = self.from_image[stage](images)

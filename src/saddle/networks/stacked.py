@@ -187,31 +187,35 @@ class Generator(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """D1 and Q1: features [B, features] to logits [B] and guesses of the noise [B, noise] that they were made with.
 
-    Two hidden layers, LeakyReLU 0.2; normal numbers of standard deviation `blur` are added to the features.
+    Two hidden layers, LeakyReLU 0.2; normal numbers of standard deviation `blur` are added to the features. With
+    `classes` the logit is log sum exp of one logit per class, as in `Level`.
 
     Args:
         features: F.
         noise: length of z1.
         hidden: units of both hidden layers; 512 in the paper.
         blur: standard deviation, 0.2 in the paper's code; 0 for none.
+        classes: how many class logits D has; 0 for one plain logit.
         init: a name known to `initialise`.
     """
 
-    def __init__(self, features: int, noise: int, hidden: int, blur: float, init: str = "xavier"):
+    def __init__(self, features: int, noise: int, hidden: int, blur: float, classes: int = 0, init: str = "xavier"):
         super().__init__()
         self.blur = blur
         self.layers = nn.Sequential(
             nn.Linear(features, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2)
         )
-        self.logit, self.guess = nn.Linear(hidden, 1), nn.Linear(hidden, noise)
+        self.classes = classes
+        self.logit, self.guess = nn.Linear(hidden, classes or 1), nn.Linear(hidden, noise)
         initialise(self, init)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and guesses, float32 at least."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B], guesses [B, noise], and what the logits are made of, [B, classes or 1]; float32 at least."""
         if self.blur:
             features = features + self.blur * layer_noise(features, features.shape[1])
         hidden = self.layers(features)
-        return wide(self.logit(hidden).squeeze(1)), wide(self.guess(hidden))
+        scores = wide(self.logit(hidden))
+        return scores.logsumexp(1), wide(self.guess(hidden)), scores
 
 
 class Trunk(nn.Module):

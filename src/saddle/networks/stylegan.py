@@ -258,12 +258,6 @@ class Generator(StyleBased):
         """How many stages it grows through."""
         return self.synthesis.stages
 
-    def render(
-        self, latents: Tensor, labels: Tensor, mixing: Tensor | None = None, crossover: Tensor | int | None = None
-    ) -> Tensor:
-        """Images of the current stage's own size; for the arguments see `styles`."""
-        return self.synthesis.render(self.styles(latents, labels, mixing, crossover))
-
 
 class Trunk(progan.Trunk):
     """ProGAN's discriminator with a blur before each halving; see there."""

@@ -10,15 +10,16 @@ from saddle.report import figures, page
 from saddle.report.importance import ENOUGH
 from saddle.report.page import picture, plural
 from saddle.report.settings import MANY
-from saddle.report.statistics import LEVEL, SEEDS
+from saddle.report.statistics import LEVEL, SEEDS, SHARING
 from saddle.report.study import Study
 
 Figures = Mapping[str, Path | None]
 
 RULE = f"""
 Rule: with fewer than {SEEDS} finished seeds of a combination of settings there is no interval for it and no claim
-about it. With enough, any two are compared by Welch's t test, two-sided, and Holm's correction holds the chance of
-even one false claim among all pairs below {LEVEL:.0%}.
+about it. With enough, any two are compared by Welch's t test, two-sided, from {SHARING} combinations on with variances
+that draw on those of all (Smyth 2004), and Holm's correction holds the chance of even one false claim among all pairs
+below {LEVEL:.0%}.
 """
 WORST = "A run that diverged counts as the worst score seen."
 SEARCHED = f"""

@@ -15,6 +15,10 @@ HIGHER_IS_BETTER = (
     "prd_f",
     "modes",
     "high_quality",
+    "cas",
+    "gan_test",
+    "classes",
+    "class_share_min",
     "per_second",
 )
 

@@ -23,6 +23,7 @@ from hydra.utils import instantiate
 
 from saddle.errors import InputError
 from saddle.run.folder import RUN_DIR
+from saddle.run.gpus import VISIBLE, gpus_here, share
 from saddle.run.status import EXIT_STATUS, FAILED
 
 if TYPE_CHECKING:
@@ -128,13 +129,25 @@ class Tree:
 
 
 class Here:
-    """This machine."""
+    """This machine. Jobs that run at once share its GPUs out."""
 
     queues = False
 
+    def __init__(self) -> None:
+        self.running: list[tuple[Tree, list[str]]] = []  # and the GPUs that each has
+
     def start(self, sweep: Sweep, job: Job) -> Started:
         """Start a job, in whose hands the sweep's lock is too."""
-        return Tree(sweep.command(job), sweep.environment(job), sweep.run_folder(job).path / "output.log", sweep.lock)
+        environment = sweep.environment(job)
+        self.running = [(tree, gpus) for tree, gpus in self.running if not tree.ended()]
+        gpus = gpus_here() if sweep.at_once > 1 else []
+        if gpus:
+            taken = [name for _, names in self.running for name in names]
+            gpus = share(gpus, taken, sweep.at_once, job.processes)
+            environment[VISIBLE] = ",".join(gpus)
+        tree = Tree(sweep.command(job), environment, sweep.run_folder(job).path / "output.log", sweep.lock)
+        self.running.append((tree, gpus))
+        return tree
 
 
 def end_with_parent() -> Callable[[], None] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from saddle.run import jobs
 from saddle.run.folder import write_atomic
@@ -16,14 +16,25 @@ from saddle.run.search.space import Axis, Space
 from saddle.run.search.start import checker, read
 
 
-def wandb_sweep(space: Space, options: Options, script: str) -> dict[str, Any]:
-    """The same sweep for `wandb sweep` and `wandb agent`: seeds are one more parameter there, and one score counts."""
+def wandb_sweep(
+    space: Space, options: Options, script: str, project: str | None = None, entity: str | None = None
+) -> dict[str, Any]:
+    """The same sweep for `wandb sweep` and `wandb agent`: seeds are one more parameter there, and one score counts.
+
+    Args:
+        space: what is searched.
+        options: how; of several objectives, the first.
+        script: that the agent runs.
+        project: of W&B, whose the runs are, whatever they say themselves; None: as `wandb sweep` has it.
+        entity: user or team, likewise.
+    """
     parameters = {axis.key: _wandb_parameter(axis) for axis in space.axes}
     if space.seeds:
         parameters["seed"] = {"values": [int(seed) for seed in space.seeds]}
     objective = options.objectives[0]
     grid = all("values" in parameter for parameter in parameters.values())
-    return {
+    owner = {key: value for key, value in (("entity", entity), ("project", project)) if value}
+    return owner | {
         "program": script,
         "method": "grid" if grid else "bayes",
         "metric": {"name": objective.score, "goal": objective.direction},
@@ -58,6 +69,8 @@ def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
     script = Path(jobs.this_script())
     program = str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
     path = folder / "wandb_sweep.yaml"
-    write_atomic(path, yaml.safe_dump(wandb_sweep(space, options, program), sort_keys=False))
+    project, entity = (OmegaConf.select(config, f"logger.wandb.{key}") for key in ("project", "entity"))
+    sweep = wandb_sweep(space, options, program, project, entity)
+    write_atomic(path, yaml.safe_dump(sweep, sort_keys=False))
     print(f"{path}: start it by `wandb sweep {path}` and run `wandb agent` where it says", flush=True)
     return path
