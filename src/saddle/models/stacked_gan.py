@@ -114,8 +114,10 @@ class StackedGAN(GAN):
             )
         noise = generator.latent_dim - generator.image_noise
         self.encoder = Encoder(channels, resolution, encoder_width, features, self.classes)
-        logits = self.classes if head.class_logits else 0
-        self.discriminator.feature_level = FeatureDiscriminator(features, noise, hidden, blur, logits)
+        self.class_logits = head.class_logits
+        self.discriminator.feature_level = FeatureDiscriminator(
+            features, noise, hidden, blur, self.classes if self.class_logits else 0
+        )
         self.encoder_lr = encoder_lr
         self.encoder_iterations, self.independent_iterations = encoder_iterations, independent_iterations
         self.adversarial, self.d_adversarial = adversarial, d_adversarial
@@ -202,11 +204,14 @@ class StackedGAN(GAN):
 
         super().descend(player, step, reals, prepared)
 
+    def draw_labels(self, turn: Turn) -> Tensor:
+        """Those of the real images, whose features both levels start from."""
+        return turn.real_labels
+
     def make(self, turn: Turn) -> Made:
         """Let both levels draw, and make the images those that the turn is about."""
         generator = self.generator
         assert isinstance(generator, Generator)
-        turn.fake_labels = turn.real_labels
         with torch.no_grad():
             real = self.encoder.features(turn.real).to(turn.real.dtype)
         with torch.set_grad_enabled(turn.player == "generator"):
@@ -236,7 +241,7 @@ class StackedGAN(GAN):
             self._d_losses[level] = known + adversarial[level].detach() / self.accumulate
             total = self.add(total, f"d_loss/{level}", adversarial[level], self.d_adversarial)
             total = total + self.entropy * F.mse_loss(guesses[level], noise)
-        if scores.shape[1] > 1:
+        if self.class_logits:
             total = self.add(total, "d_classes/features", F.cross_entropy(scores, turn.real_labels))
         return total
 

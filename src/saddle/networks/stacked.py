@@ -205,7 +205,6 @@ class FeatureDiscriminator(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(features, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, hidden), nn.LeakyReLU(0.2)
         )
-        self.classes = classes
         self.logit, self.guess = nn.Linear(hidden, classes or 1), nn.Linear(hidden, noise)
         initialise(self, init)
 
