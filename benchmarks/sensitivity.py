@@ -2,7 +2,7 @@
 
 For each study that was run before,
 
-    python src/train.py -m study=gulrajani logger=none hydra.sweep.dir=logs/sweep/gulrajani
+    python src/train.py -m study=gulrajani study.jobs=2 logger=none hydra.sweep.dir=logs/sweep/gulrajani
     python benchmarks/sensitivity.py gulrajani
 
 makes the report of logs/sweep/<study>, copies its figures to docs/images/sensitivity/<study>/ and its tables to
