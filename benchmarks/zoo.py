@@ -1,10 +1,12 @@
-"""The zoo's table: every model for the same five minutes, and the README's rows from the results.
+"""The zoo's tables: every model for the same five minutes, the best deep ones for thirty, and both in the README.
 
-    python benchmarks/zoo.py run [model ...]     train what has no result yet, one after another, on all cores
-    python benchmarks/zoo.py table               rewrite the table in README.md and the contact sheet in docs/images/
+    python benchmarks/zoo.py run [model ...]           train what has no result yet, one after another, on all cores
+    python benchmarks/zoo.py run --minutes 30 model    likewise, for the second table
+    python benchmarks/zoo.py table                     rewrite the tables in README.md and the pictures in docs/images/
 
-A result is benchmarks/results/zoo/<model>.json: the run's results.json, its command, and what the model is made of. The
-sample grid is kept beside it. The reasons of what stands out are in benchmarks/zoo_notes.yaml.
+A result is benchmarks/results/zoo/<model>.json (zoo/30min/<model>.json): the run's results.json, its command, and what
+the model is made of. The sample grid is kept beside it. The reasons of what stands out are in
+benchmarks/zoo_notes.yaml.
 """
 
 from __future__ import annotations
@@ -14,21 +16,20 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from PIL import Image, ImageDraw, ImageFont
+from runs import IMAGES, RESULTS, ROOT, insert
 
 from saddle.run import resolvers
 from saddle.run.check import checked
 from saddle.run.compose import Composer
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS, NOTES = ROOT / "benchmarks" / "results" / "zoo", ROOT / "benchmarks" / "zoo_notes.yaml"
-README, SHEET = ROOT / "README.md", ROOT / "docs" / "images" / "zoo.png"
-BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
+ZOO, NOTES = RESULTS / "zoo", ROOT / "benchmarks" / "zoo_notes.yaml"
+README = ROOT / "README.md"
+SHORT, LONG = 5, 30
 #: In the order of the table. What needs other data than Fashion-MNIST is not here.
 MODELS = [
     "gan",
@@ -59,7 +60,7 @@ MODELS = [
     "biggan_deep",
     "stacked_gan",
 ]
-OPTIONS = ["minutes=5", "seed=0", "logger=none", "evaluation.every=0", "samples.every=0"]
+OPTIONS = ["seed=0", "logger=none", "evaluation.every=0", "samples.every=0"]
 HEADER = (
     "| `model=` | loss | penalty | conditioning | D steps | parameters G + D | iterations | Frechet | class shares % "
     "| paper |\n|---|---|---|---|---|---|---|---|---|---|"
@@ -87,24 +88,29 @@ def what(model: str) -> dict[str, Any]:
     }
 
 
-def run(model: str, options: Sequence[str]) -> None:
+def kept(minutes: int) -> Path:
+    """Where the results of runs of this length are."""
+    return ZOO if minutes == SHORT else ZOO / f"{minutes}min"
+
+
+def run(model: str, minutes: int) -> None:
     """Train a model by the real command and keep its results; what has a result is left alone."""
-    target = RESULTS / f"{model}.json"
+    target = kept(minutes) / f"{model}.json"
     if target.exists():
         return
-    folder = ROOT / "logs" / "zoo" / model
+    folder = ROOT / "logs" / "zoo" / (model if minutes == SHORT else f"{model}_{minutes}min")
     shutil.rmtree(folder, ignore_errors=True)
-    overrides = [f"model={model}", *options]
+    overrides = [f"model={model}", f"minutes={minutes}", *OPTIONS]
     command = [sys.executable, "src/train.py", *overrides, f"hydra.run.dir={folder}"]
     status = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode
     results = json.loads((folder / "results.json").read_text())
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     results |= {"command": f"python src/train.py {' '.join(overrides)}", "exit_status": status, "model": what(model)}
     results["commit"] = commit.stdout.strip()
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     grids = sorted((folder / "samples").glob("[0-9]*.png"))
     if grids:
-        shutil.copy(grids[-1], RESULTS / f"{model}.png")
+        shutil.copy(grids[-1], target.with_suffix(".png"))
     target.write_text(json.dumps(results, indent=2) + "\n")
     print(f"{model}: {results['status']}, eval/frechet {results.get('eval/frechet')}", flush=True)
 
@@ -125,11 +131,18 @@ def row(model: str, result: dict[str, Any], mark: str) -> str:
         str(made["d_steps"]),
         f"{result['parameters/generator'] / 1e6:.2f} + {result['parameters/discriminator'] / 1e6:.2f} M",
         f"{result['iterations']:,}",
-        f"{result['eval/frechet']:.1f}" if result.get("eval/frechet") is not None else result["status"],
-        f"{100 * result['eval/class_share_min']:.1f} to {100 * result['eval/class_share_max']:.1f}",
+        *scores(result),
         made["paper"],
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def scores(result: dict[str, Any]) -> list[str]:
+    """The cells of the Frechet distance and of the class shares."""
+    if result.get("eval/frechet") is None:
+        return [result["status"], ""]
+    shares = f"{100 * result['eval/class_share_min']:.1f} to {100 * result['eval/class_share_max']:.1f}"
+    return [f"{result['eval/frechet']:.1f}", shares]
 
 
 def table() -> str:
@@ -137,7 +150,7 @@ def table() -> str:
     notes: dict[str, str] = yaml.safe_load(NOTES.read_text()) or {}
     lines, remarks = [HEADER], []
     for model in MODELS:
-        path = RESULTS / f"{model}.json"
+        path = ZOO / f"{model}.json"
         if not path.exists():
             continue
         mark = ""
@@ -148,9 +161,23 @@ def table() -> str:
     return "\n".join([*lines, "", *remarks])
 
 
-def contact_sheet(samples: int = 12, side: int = 32, label: int = 170, gap: int = 2) -> None:
+def longer_table() -> str:
+    """What more time brings, in markdown: the models that have a long run, beside their short one."""
+    head = "`model=` | " + " | ".join(f"iterations, {n} min | Frechet | class shares %" for n in (SHORT, LONG))
+    lines = [f"| {head} |", "|---" * 7 + "|"]
+    for model in MODELS:
+        paths = [kept(minutes) / f"{model}.json" for minutes in (SHORT, LONG)]
+        if all(path.exists() for path in paths):
+            both = [json.loads(path.read_text()) for path in paths]
+            cells = [cell for result in both for cell in (f"{result['iterations']:,}", *scores(result))]
+            lines.append(f"| `{model}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def contact_sheet(minutes: int, target: Path) -> None:
     """One row of samples per model: the first ones of its grid (of different classes where it is conditional)."""
-    models = [model for model in MODELS if (RESULTS / f"{model}.png").exists()]
+    samples, side, label, gap = 12, 32, 170, 2
+    models = [model for model in MODELS if (kept(minutes) / f"{model}.png").exists()]
     scale, pitch = 2, side + gap
     sheet = Image.new("RGB", (label + samples * pitch * scale, len(models) * (pitch * scale + 4)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -158,36 +185,31 @@ def contact_sheet(samples: int = 12, side: int = 32, label: int = 170, gap: int 
     for line, model in enumerate(models):
         top = line * (pitch * scale + 4)
         draw.text((6, top + pitch * scale // 2 - 11), model, fill="black", font=font)
-        grid = Image.open(RESULTS / f"{model}.png").convert("RGB")
+        grid = Image.open(kept(minutes) / f"{model}.png").convert("RGB")
         for i in range(samples):
             # down the diagonal, so that a grid with a row per class shows its classes
             column, image_row = i % 10, (i + i // 10) % 10
             box = (gap + column * pitch, gap + image_row * pitch)
             tile = grid.crop((*box, box[0] + side, box[1] + side)).resize((side * scale, side * scale), Image.NEAREST)
             sheet.paste(tile, (label + i * pitch * scale, top))
-    SHEET.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(SHEET, optimize=True)
-
-
-def write_readme() -> None:
-    """Put the table between its marks."""
-    text = README.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(target, optimize=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["run", "table"])
     parser.add_argument("models", nargs="*", help="default: all")
+    parser.add_argument("--minutes", type=int, default=SHORT, choices=[SHORT, LONG])
     arguments = parser.parse_args()
     if arguments.action == "run":
         for model in arguments.models or MODELS:
-            run(model, OPTIONS)
+            run(model, arguments.minutes)
     else:
-        contact_sheet()
-        write_readme()
+        contact_sheet(SHORT, IMAGES / "zoo.png")
+        contact_sheet(LONG, IMAGES / "zoo_30min.png")
+        insert("zoo", table(), README)
+        insert("zoo 30 minutes", longer_table(), README)
 
 
 if __name__ == "__main__":
