@@ -1,7 +1,7 @@
 """The zoo's tables: every model for the same five minutes, the best deep ones for thirty, and both in the README.
 
     python benchmarks/zoo.py run [model ...]           train what has no result yet, one after another, on all cores
-    python benchmarks/zoo.py run --minutes 30 model    likewise, for the second table
+    python benchmarks/zoo.py run --minutes 30 model    likewise, for the second table, on one core: start two at once
     python benchmarks/zoo.py table                     rewrite the tables in README.md and the pictures in docs/images/
 
 A result is benchmarks/results/zoo/<model>.json (zoo/30min/<model>.json): the run's results.json, its command, and what
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from saddle.run.compose import Composer
 ZOO, NOTES = RESULTS / "zoo", ROOT / "benchmarks" / "zoo_notes.yaml"
 README = ROOT / "README.md"
 SHORT, LONG = 5, 30
+#: Runs of one thread do not disturb each other, so that the long ones can go in pairs.
+ENVIRONMENT = {SHORT: {}, LONG: {"OMP_NUM_THREADS": "1"}}
 #: In the order of the table. What needs other data than Fashion-MNIST is not here.
 MODELS = [
     "gan",
@@ -101,11 +104,13 @@ def run(model: str, minutes: int) -> None:
     folder = ROOT / "logs" / "zoo" / (model if minutes == SHORT else f"{model}_{minutes}min")
     shutil.rmtree(folder, ignore_errors=True)
     overrides = [f"model={model}", f"minutes={minutes}", *OPTIONS]
+    environment = ENVIRONMENT[minutes]
     command = [sys.executable, "src/train.py", *overrides, f"hydra.run.dir={folder}"]
-    status = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode
+    status = subprocess.run(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL).returncode
     results = json.loads((folder / "results.json").read_text())
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    results |= {"command": f"python src/train.py {' '.join(overrides)}", "exit_status": status, "model": what(model)}
+    words = [*(f"{name}={value}" for name, value in environment.items()), "python src/train.py", *overrides]
+    results |= {"command": " ".join(words), "exit_status": status, "model": what(model)}
     results["commit"] = commit.stdout.strip()
     target.parent.mkdir(parents=True, exist_ok=True)
     grids = sorted((folder / "samples").glob("[0-9]*.png"))
