@@ -1,11 +1,12 @@
 """Little data: DiffAugment against no augmentation on a tenth of Fashion-MNIST, three seeds each.
 
     python benchmarks/diffaugment.py                    train what is not done yet, then report
+    python benchmarks/diffaugment.py --jobs 2           two runs at once, of one thread each
     python benchmarks/diffaugment.py --seeds 0          only this seed
 
 All runs see the same 6,000 of the 60,000 training images and differ in the augmentation alone; the Frechet distance is
 to all 60,000. The length is given in iterations, so that the result does not depend on the machine's speed. Runs go to
-logs/benchmarks/ one after another, and finished ones are left alone. Prints a table and writes
+logs/benchmarks/, and finished ones are left alone. Prints a table and writes
 benchmarks/results/diffaugment.json and docs/images/diffaugment.png, the distance along the runs.
 """
 
@@ -15,6 +16,7 @@ import argparse
 import os
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from runs import IMAGES, ROOT, keep, results, series, status, train
@@ -22,7 +24,7 @@ from runs import IMAGES, ROOT, keep, results, series, status, train
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 AUGMENTS = ["none", "diffaugment"]
-LIMIT, ITERATIONS, EVERY = 6000, 5000, 1000
+LIMIT, ITERATIONS, EVERY = 6000, 10000, 2000
 
 
 def name(augment: str, seed: int) -> str:
@@ -89,10 +91,13 @@ def plot(found: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
-    seeds = [int(seed) for seed in parser.parse_args().seeds.split(",")]
-    for seed in seeds:
-        for augment in AUGMENTS:
-            train(name(augment, seed), overrides(augment, seed))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    arguments = parser.parse_args()
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        runs = [pool.submit(train, name(a, seed), overrides(a, seed)) for seed in seeds for a in AUGMENTS]
+    for run in runs:
+        run.result()  # raises what went wrong
     report(seeds)
 
 
