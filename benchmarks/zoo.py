@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("action", choices=["run", "table"])
     parser.add_argument("models", nargs="*", help="default: all")
     parser.add_argument("--minutes", type=int, default=SHORT, choices=[SHORT, LONG])
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.action == "run":
         for model in arguments.models or MODELS:
             run(model, arguments.minutes)
