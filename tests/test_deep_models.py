@@ -31,7 +31,7 @@ MODELS = {
     "progan": (
         ProGAN, "Wasserstein", {"gradient_penalty": (10, 1), "drift": (0.001, 1)}, "progan", "EqualisedHead", NONE,
     ),
-    "stylegan": (StyleGAN, "NonSaturating", {"r1": (0.1, 1)}, "stylegan", "EqualisedHead", NONE),
+    "stylegan": (StyleGAN, "NonSaturating", {"r1": (10.0, 1)}, "stylegan", "EqualisedHead", NONE),
     "stylegan2": (
         StyleBased, "NonSaturating", {"r1": (1.0, 16), "path_length": (2, 4)}, "stylegan2", "EqualisedHead", NONE,
     ),
