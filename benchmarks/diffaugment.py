@@ -109,7 +109,7 @@ def plot(found: dict[str, Any]) -> None:
     axes.set_yscale("log")
     axes.set_title("DCGAN without a norm in D, a line per seed")
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    axes.legend(loc="lower left", fontsize="small")
     figure.tight_layout()
     figure.savefig(IMAGES / "diffaugment.png", dpi=110)
 
