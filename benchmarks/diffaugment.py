@@ -100,7 +100,7 @@ def plot(found: dict[str, Any]) -> None:
     from matplotlib import pyplot
 
     pyplot.switch_backend("agg")
-    figure, axes = pyplot.subplots(figsize=(6, 3.6))
+    figure, axes = pyplot.subplots(figsize=(8.5, 3.6))
     for setting, colour in zip(SETTINGS, ("tab:red", "tab:blue", "tab:grey"), strict=True):
         for i, along in enumerate(found.get(setting, {}).get("along", {}).values()):
             axes.plot([*along], [*along.values()], color=colour, label=LABELS[setting] if i == 0 else None)
@@ -109,7 +109,7 @@ def plot(found: dict[str, Any]) -> None:
     axes.set_yscale("log")
     axes.set_title("DCGAN without a norm in D, a line per seed")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(loc="lower left", fontsize="small")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     figure.savefig(IMAGES / "diffaugment.png", dpi=110)
 
