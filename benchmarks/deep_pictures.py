@@ -3,7 +3,8 @@
     python benchmarks/deep_pictures.py [progan] [stylegan]
 
 Trains each with its shipped settings on Fashion-MNIST, below logs/benchmarks (a finished run is left alone), and copies
-what the runs' own callbacks drew, twice as large, to docs/images/. 30 minutes and 5.
+what the runs' own callbacks drew, twice as large, to docs/images/. They
+take 30 minutes and 5; the pictures there are of runs of `zoo.py`, ProGAN on one core (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
