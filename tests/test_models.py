@@ -21,15 +21,15 @@ TINY = ("data.batch_size=4", "model.width=4", "precision=32", "data.channels=1")
 
 #: model: loss, penalties, networks, head, D's norm, G's norm, how G reads labels, optimiser, D steps
 MODELS = {
-    "gan": ("NonSaturating", [], "mlp", "Linear", "none", "none", "none", "sgd", 1),
+    "gan": ("NonSaturating", [], "mlp", "LinearHead", "none", "none", "none", "sgd", 1),
     "cgan": ("NonSaturating", [], "mlp", "Concat", "none", "none", "concat", "sgd", 1),
-    "lsgan": ("LeastSquares", [], "dcgan", "Linear", "batch", "none", "none", "adam", 1),
-    "wgan": ("Wasserstein", ["weight_clip"], "dcgan", "Linear", "batch", "none", "none", "rmsprop", 5),
-    "wgan_gp": ("Wasserstein", ["gradient_penalty"], "dcgan", "Linear", "none", "none", "none", "adam", 5),
-    "dragan": ("NonSaturating", ["dragan"], "dcgan", "Linear", "batch", "none", "none", "adam", 1),
-    "rsgan": ("Relativistic", [], "dcgan", "Linear", "spectral", "none", "none", "adam", 1),
-    "rasgan": ("RelativisticAverage", [], "dcgan", "Linear", "spectral", "none", "none", "adam", 1),
-    "sngan": ("Hinge", [], "resnet", "Linear", "spectral", "none", "none", "adam", 1),
+    "lsgan": ("LeastSquares", [], "dcgan", "LinearHead", "batch", "none", "none", "adam", 1),
+    "wgan": ("Wasserstein", ["weight_clip"], "dcgan", "LinearHead", "batch", "none", "none", "rmsprop", 5),
+    "wgan_gp": ("Wasserstein", ["gradient_penalty"], "dcgan", "LinearHead", "none", "none", "none", "adam", 5),
+    "dragan": ("NonSaturating", ["dragan"], "dcgan", "LinearHead", "batch", "none", "none", "adam", 1),
+    "rsgan": ("Relativistic", [], "dcgan", "LinearHead", "spectral", "none", "none", "adam", 1),
+    "rasgan": ("RelativisticAverage", [], "dcgan", "LinearHead", "spectral", "none", "none", "adam", 1),
+    "sngan": ("Hinge", [], "resnet", "LinearHead", "spectral", "none", "none", "adam", 1),
     "projection_gan": ("Hinge", [], "resnet", "Projection", "spectral", "none", "batch_norm", "adam", 2),
     "sagan": ("Hinge", [], "resnet", "Projection", "spectral", "spectral", "batch_norm", "adam", 1),
 }
@@ -164,9 +164,9 @@ def test_linear_networks_train_on_points_with_dropout(name):
 @pytest.mark.parametrize(
     ("overrides", "head", "how"),
     [
-        (["model=projection_gan", "model/head=none"], "Linear", "batch_norm"),
+        (["model=projection_gan", "model/head=none"], "LinearHead", "batch_norm"),
         (["model=dcgan", "model/head=projection"], "Projection", "concat"),
-        (["model=lsgan", "model/generator=resnet", "model/trunk=mlp"], "Linear", "none"),
+        (["model=lsgan", "model/generator=resnet", "model/trunk=mlp"], "LinearHead", "none"),
     ],
 )
 def test_parts_of_a_model_can_be_exchanged(overrides, head, how, config):

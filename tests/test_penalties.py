@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 from tiny import attach, batch, dense_gan
 from torch import nn
 
+from saddle.discriminator import Discriminator
+from saddle.distributed import Share
 from saddle.errors import InputError
+from saddle.heads import LinearHead
 from saddle.losses import Wasserstein
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Linear
 from saddle.networks.norm import spectral_norm
 from saddle.penalties import (
     R1,
@@ -37,7 +38,7 @@ from saddle.penalties import (
 )
 from saddle.randomness import Draws, Rows
 from saddle.run.instantiate import instantiate
-from saddle.turn import Turn
+from saddle.turn import MicroBatch, Turn
 
 YAMLS = {path.stem: path for path in (Path(__file__).parent.parent / "conf" / "penalty").glob("*.yaml")}
 
@@ -154,7 +155,7 @@ def test_path_length_of_a_linear_generator():
         return model.generator(latents, labels)
 
     labels = torch.zeros(8, dtype=torch.long)
-    term = penalty(SimpleNamespace(model=model, draws=draws, generate=generate, fake_labels=labels))
+    term = penalty(SimpleNamespace(game=model, draws=draws, generate=generate, fake_labels=labels))
     y = draws("path_length/noise").normal(1, 4, 4).flatten(1) / 4  # sqrt(H W) = 4
     lengths = (y @ model.generator.linear.weight).norm(dim=1)  # J^T y, J being the weight matrix
     average = 0.3 + 0.25 * (lengths.mean() - 0.3)
@@ -183,7 +184,7 @@ def test_orthogonal_is_the_off_diagonal_of_every_layer():
         nn.Embedding(7, 3),
         nn.BatchNorm2d(3),
     ).double()
-    term = Orthogonal(weight=0.5)(SimpleNamespace(model=SimpleNamespace(generator=generator), real=images()))
+    term = Orthogonal(weight=0.5)(SimpleNamespace(game=SimpleNamespace(generator=generator), real=images()))
     linear, convolution, transposed = (generator[i].weight.detach().numpy() for i in range(3))
     raw = generator[3].parametrizations.weight.original.detach().numpy()
     matrices = [linear, convolution.reshape(3, -1), transposed.transpose(1, 0, 2, 3).reshape(2, -1), raw.reshape(5, -1)]
@@ -194,7 +195,7 @@ def test_orthogonal_does_not_drown_in_bfloat16():
     torch.manual_seed(0)
     generator = nn.Linear(64, 64)
     nn.init.orthogonal_(generator.weight)
-    turn = SimpleNamespace(model=SimpleNamespace(generator=generator), real=torch.zeros(1))
+    turn = SimpleNamespace(game=SimpleNamespace(generator=generator), real=torch.zeros(1))
     with torch.autocast("cpu", torch.bfloat16):
         assert Orthogonal(weight=1.0)(turn).item() < 1e-8
 
@@ -203,14 +204,14 @@ def test_orthogonal_filters_cost_nothing_whatever_their_norms():
     generator = nn.Linear(4, 4).double()
     nn.init.orthogonal_(generator.weight)
     generator.weight.data *= torch.tensor([[1.0], [2.0], [3.0], [4.0]])
-    turn = SimpleNamespace(model=SimpleNamespace(generator=generator), real=images())
+    turn = SimpleNamespace(game=SimpleNamespace(generator=generator), real=images())
     assert Orthogonal(weight=1.0)(turn).item() < 1e-25
 
 
 def test_orthogonal_on_a_known_matrix():
     generator = nn.Linear(3, 2, bias=False).double()
     generator.weight.data = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0]], dtype=torch.float64)
-    turn = SimpleNamespace(model=SimpleNamespace(generator=generator), real=images())
+    turn = SimpleNamespace(game=SimpleNamespace(generator=generator), real=images())
     # W W^T = [[5, 2], [2, 10]]
     assert Orthogonal(weight=0.5)(turn).item() == pytest.approx(0.5 * (4 + 4))
     full = Orthogonal(weight=0.5, form="full")(turn)
@@ -243,13 +244,15 @@ class Critic(nn.Module):
 def turn_with(function, *, packing=1, player="discriminator", step=0, penalty=None, real=None, **options):
     """A turn in which the logit of a (pack of) flattened images is `function` of them; 8 images of 2 x 4 x 4."""
     model = dense_gan(channels=2, **options)
-    head = Linear(1, 0).double()
+    head = LinearHead(1, 0).double()
     nn.init.ones_(head.linear.weight), nn.init.zeros_(head.linear.bias)
     model.discriminator = Discriminator(Critic(function), head, packing)
     if real is None:
-        real = torch.randn(model.batch_size, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+        real = torch.randn(
+            model.share.batch_size, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+        )
     labels = torch.zeros(len(real), dtype=torch.long)
-    return Turn(model, player, step, 0, real, labels, frozenset() if penalty is None else penalty.needs)
+    return Turn(model, player, step, 0, MicroBatch(real, labels), frozenset() if penalty is None else penalty.needs)
 
 
 def vector(packing, scale=1.0):
@@ -478,7 +481,7 @@ def test_latent_consistency_of_linear_players():
     for player in ("discriminator", "generator"):
         turn = turn_with(lambda x: x @ w, player=player)
         noise = turn.draws("consistency/latents").normal(5).numpy()
-        moved = 0.05 * noise @ turn.model.generator.linear.weight.detach().numpy().T  # G(z') - G(z), flattened
+        moved = 0.05 * noise @ turn.game.generator.linear.weight.detach().numpy().T  # G(z') - G(z), flattened
         expected = 20 * ((moved @ w.numpy()) ** 2).mean() if player == "discriminator" else -0.5 * (moved**2).mean()
         assert penalty(turn).item() == pytest.approx(expected, rel=1e-9)
 
@@ -544,15 +547,15 @@ def test_gradients_of_the_parameters_are_central_differences(name, packing):
     model = dense_gan(channels=2, side=8)
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(128 * packing, 6), nn.Tanh(), nn.Linear(6, 4), nn.Tanh())
     trunk.features, trunk.independent = 4, True
-    model.discriminator = Discriminator(trunk, Linear(4, 0), packing).double()
-    ((real, labels),) = next(iter(model.reals(*batch(model, channels=2, side=8))))
+    model.discriminator = Discriminator(trunk, LinearHead(4, 0), packing).double()
+    (reals,) = next(iter(model.reals(*batch(model, channels=2, side=8))))
     parameters = list(getattr(model, player).parameters())
 
     def value():
         penalty = copy.deepcopy(CASES[name]).double()
         for buffer in penalty.buffers():
             buffer.fill_(0.1)
-        return penalty(Turn(model, player, 1, 0, real, labels, penalty.needs))
+        return penalty(Turn(model, player, 1, 0, reals, penalty.needs))
 
     gradients = torch.autograd.grad(value(), parameters, allow_unused=True)
     gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
@@ -582,14 +585,14 @@ def trained_critic(trunk, features, steps, rate):
     model = dense_gan(latent_dim=2, channels=2, side=1, batch_size=256, loss=Wasserstein())
     nn.init.eye_(model.generator.linear.weight), nn.init.zeros_(model.generator.linear.bias)
     trunk.features, trunk.independent = features, True
-    model.discriminator = Discriminator(trunk, Linear(features, 0)).double()
+    model.discriminator = Discriminator(trunk, LinearHead(features, 0)).double()
     penalty, labels = GradientPenalty(LAMBDA), torch.zeros(256, dtype=torch.long)
     optimizer = torch.optim.Adam(model.discriminator.parameters(), rate, betas=(0.5, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         real = torch.randn(256, 2, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
         real[:, 0] += SHIFT
-        turn = Turn(model, "discriminator", step, 0, real, labels, penalty.needs)
+        turn = Turn(model, "discriminator", step, 0, MicroBatch(real, labels), penalty.needs)
         optimizer.zero_grad()
         (model.loss.discriminator(turn.real_logits, turn.fake_logits) + penalty(turn)).backward()
         optimizer.step()
@@ -612,11 +615,11 @@ def test_the_two_sided_penalty_lets_the_critic_overshoot_as_predicted(kind):
         model, penalty = trained_critic(nn.Sequential(*layers), 32, 500, 0.01)
     # both kinds from the same points, so that their means differ by exactly W
     n = 20000
-    model.batch_size = n
+    model.share = Share(n)
     points = torch.randn(n, 2, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(10_000))
     shifted = points + torch.tensor([SHIFT, 0.0], dtype=torch.float64).reshape(1, 2, 1, 1)
     labels = torch.zeros(n, dtype=torch.long)
-    turn = Turn(model, "discriminator", 0, 0, shifted, labels, penalty.needs)
+    turn = Turn(model, "discriminator", 0, 0, MicroBatch(shifted, labels), penalty.needs)
     turn.fake = points[torch.randperm(n, generator=torch.Generator().manual_seed(1))]
     estimate = model.loss.estimates(turn.real_logits, turn.fake_logits)["wasserstein"].item()
     places = penalty.points(turn).requires_grad_()
@@ -635,7 +638,7 @@ class DiscriminatorBias(Penalty):
     """A term that is linear in a bias of D."""
 
     def forward(self, turn):
-        return self.weight * turn.model.discriminator.trunk.linear.bias.sum()
+        return self.weight * turn.game.discriminator.trunk.linear.bias.sum()
 
 
 class GeneratorBias(Penalty):
@@ -644,7 +647,7 @@ class GeneratorBias(Penalty):
     player = "generator"
 
     def forward(self, turn):
-        return self.weight * turn.model.generator.linear.bias.sum()
+        return self.weight * turn.game.generator.linear.bias.sum()
 
 
 class Nothing(Wasserstein):

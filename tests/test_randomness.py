@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from saddle.randomness import (
-    Both,
+    Concatenated,
     Draws,
     Rows,
     SampleDraws,
@@ -111,7 +111,7 @@ def test_layers_draw_from_the_stream_around_them():
     with pytest.raises(RuntimeError, match="layer_noise_from"):
         layer_noise(x, 3)
     draws = [Draws(0, 0, name, Rows(0, 2, 2)) for name in ("real", "fake")]
-    with layer_noise_from(Both(*draws)):
+    with layer_noise_from(Concatenated(*draws)):
         normal, uniform = layer_noise(x, 3), layer_uniform(x, 5)
     again = [Draws(0, 0, name, Rows(0, 2, 2)) for name in ("real", "fake")]
     assert torch.equal(normal, torch.cat([d.normal(3) for d in again]).double())

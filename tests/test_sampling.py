@@ -14,7 +14,7 @@ from saddle.metrics.sources import open_images
 class Model:
     """Sample i is noise of its own generator."""
 
-    classes = 3
+    prior = Prior(2, classes=3)
 
     def __init__(self, channels=1, conditional=True):
         self.channels, self.conditional, self.calls = channels, conditional, []

@@ -58,7 +58,7 @@ def test_a_resumed_run_is_where_it_was():
     other = attach(dense_gan(schedules=options))
     other.iteration = 3
     other.training_step(batch(other), 3)
-    assert other.lr == model.lr
+    assert other.optimisers.g_lr == model.optimisers.g_lr
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,16 @@ import torch
 from tiny import attach, batch, dense_gan
 
 from saddle.losses import Hinge
-from saddle.networks.discriminator import wide
 from saddle.penalties import R1, FeatureMatching, LeCam
+from saddle.precision import at_least_float32
 from saddle.turn import Turn
 
 B = 8
 
 
 def turn(model, player="discriminator", step=0, micro=0, needs=()):
-    ((real, labels),) = next(iter(model.reals(*batch(model))))
-    return Turn(model, player, step, micro, real, labels, frozenset(needs))
+    (reals,) = next(iter(model.reals(*batch(model))))
+    return Turn(model, player, step, micro, reals, frozenset(needs))
 
 
 @pytest.mark.parametrize("independent", [True, False])
@@ -122,7 +122,7 @@ def test_logits_are_float32_at_least():
         verdict = discriminator(torch.zeros(B, 1, 4, 4, dtype=narrow), torch.zeros(B, dtype=torch.int64))
         assert verdict.logits.dtype == expected and verdict.features.dtype == narrow
     discriminator.double()
-    assert wide(torch.zeros(2, dtype=torch.float16)).dtype == torch.float32
+    assert at_least_float32(torch.zeros(2, dtype=torch.float16)).dtype == torch.float32
     assert turn(model).real_logits.dtype == torch.float64
 
 

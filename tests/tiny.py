@@ -1,5 +1,6 @@
 """Tiny configurations, models and training runs for the tests, without a run folder."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -9,10 +10,13 @@ from omegaconf import DictConfig
 from torch import nn
 
 from saddle.augment import Augment, NoAugment
+from saddle.discriminator import Discriminator
+from saddle.heads import LinearHead
 from saddle.losses import NonSaturating
-from saddle.models.base import GAN
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Linear
+from saddle.models.base import GAN, Facts
+from saddle.models.ema import EMA
+from saddle.models.optimisers import Optimisers
+from saddle.prior import Prior
 from saddle.randomness import generator
 from saddle.run import resolvers
 
@@ -84,6 +88,53 @@ class Dense(nn.Module):
         return torch.tanh(self.linear(images.flatten(1)))
 
 
+def parts_of(kind: type[GAN], generator: nn.Module, options: dict) -> dict:
+    """The objects that a GAN is made of beside networks, loss, penalties and augmentation, from flat options.
+
+    The names are those of the classes' arguments: d_steps, g_lr, batch_size, ... `ema`, `ema_start`, `ema_kimg` and
+    `ema_warmup` are those of conf/model, `classes`, `latent_dim`, `latent` and `fake_labels` those of the prior.
+    """
+
+    def taken(owner: type) -> dict:
+        names = [field.name for field in fields(owner) if field.init]
+        return {name: options.pop(name) for name in names if name in options}
+
+    prior = Prior(
+        options.pop("latent_dim"),
+        options.pop("latent", "normal"),
+        options.pop("classes", 0),
+        options.pop("fake_labels", "uniform"),
+    )
+    averaging = [options.pop(f"ema{name}", value) for name, value in EMA_OPTIONS.items()]
+    parts = {
+        "prior": prior,
+        "optimisers": Optimisers(options.pop("optimizer", "adam"), **taken(Optimisers)),
+        "ema": EMA(generator, *averaging),
+        "rules": kind.rules_type(**taken(kind.rules_type)),
+        "facts": Facts(**taken(Facts)),
+        "schedules": options.pop("schedules", None),
+    }
+    assert not options, f"no such options: {', '.join(options)}"
+    return parts
+
+
+def gan_of(
+    kind: type[GAN],
+    generator: nn.Module,
+    discriminator: Discriminator,
+    loss=None,
+    penalties=None,
+    augment=None,
+    **options,
+) -> GAN:
+    """A model of networks, with the flat options of `parts_of`; by default the non-saturating loss alone."""
+    more = (loss or NonSaturating(), penalties or {}, augment or NoAugment())
+    return kind(generator, discriminator, *more, **parts_of(kind, generator, options))
+
+
+EMA_OPTIONS = {"": 0.999, "_start": 0, "_kimg": None, "_warmup": True}
+
+
 def dense_gan(
     penalties=None,
     *,
@@ -99,18 +150,10 @@ def dense_gan(
     """A GAN of linear networks in float64, with optimisers but no trainer: call `attach` to let it step."""
     torch.manual_seed(0)
     trunk = Dense(channels * side * side, independent=independent)
-    discriminator = Discriminator(trunk, Linear(trunk.features, 0))
-    model = GAN(
-        Flat(latent_dim, side, channels),
-        discriminator,
-        loss or NonSaturating(),
-        penalties or {},
-        Seen(augment) if augment else NoAugment(),
-        classes=options.pop("classes", 0),
-        batch_size=batch_size,
-        latent_dim=latent_dim,
-        **options,
-    )
+    discriminator = Discriminator(trunk, LinearHead(trunk.features, 0))
+    seen = Seen(augment) if augment else None
+    more = {"latent_dim": latent_dim, "batch_size": batch_size, **options}
+    model = gan_of(GAN, Flat(latent_dim, side, channels), discriminator, loss, penalties, seen, **more)
     return model.double()
 
 
@@ -135,6 +178,6 @@ def attach(model: GAN) -> GAN:
 
 def batch(model: GAN, channels=1, side=4, seed=0, classes=1):
     """One iteration's images (uint8) and labels for one process."""
-    n = model.d_steps * model.batch_size
+    n = model.rules.d_steps * model.share.batch_size
     images = torch.randint(0, 256, (n, channels, side, side), dtype=torch.uint8, generator=generator(seed, "images"))
     return images, torch.arange(n) % classes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -139,6 +140,12 @@ class Share:
     Micro-batch m of `accumulate` is the slice [m * B/K, (m+1) * B/K) of the global batch of B rows; each process holds
     a contiguous part of each slice, so every process count sees the same micro-batches.
 
+    Args:
+        batch_size: rows of the global batch.
+        processes: how many there are.
+        rank: number of this one, from 0.
+        accumulate: micro-batches of an update.
+
     Raises:
         InputError: if `batch_size` does not divide evenly.
     """
@@ -147,6 +154,11 @@ class Share:
     processes: int = 1
     rank: int = 0
     accumulate: int = 1
+
+    @classmethod
+    def of_this_process(cls, batch_size: int, accumulate: int) -> Share:
+        """The share of this process among those that take part now."""
+        return cls(batch_size, world_size(), rank(), accumulate)
 
     def __post_init__(self) -> None:
         if self.batch_size % (self.processes * self.accumulate):
@@ -160,14 +172,15 @@ class Share:
         """Rows per micro-batch on this process."""
         return self.batch_size // (self.processes * self.accumulate)
 
-    def rows(self, micro: int) -> Rows:
-        """The rows of the global batch that this process holds in micro-batch number `micro`."""
-        start = (micro * self.processes + self.rank) * self.local
-        return Rows(start, start + self.local, self.batch_size)
+    @cached_property
+    def rows(self) -> tuple[Rows, ...]:
+        """The rows of the global batch that this process holds in each micro-batch."""
+        starts = [(micro * self.processes + self.rank) * self.local for micro in range(self.accumulate)]
+        return tuple(Rows(start, start + self.local, self.batch_size) for start in starts)
 
     def indices(self) -> list[int]:
         """Positions in the global batch that this process holds, by micro-batch, then by row."""
-        return [row for m in range(self.accumulate) for row in range(self.rows(m).start, self.rows(m).stop)]
+        return [row for rows in self.rows for row in range(rows.start, rows.stop)]
 
 
 class FlatDDPStrategy(DDPStrategy):

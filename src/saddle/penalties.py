@@ -6,7 +6,8 @@ command line replaces the model's list.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +16,9 @@ from torch.nn.utils import parametrize
 
 from saddle.distributed import all_reduce, world_size
 from saddle.errors import InputError
-from saddle.networks.discriminator import wide
+from saddle.precision import at_least_float32
 from saddle.randomness import layer_noise_from
 from saddle.turn import Player, Turn
-
-if TYPE_CHECKING:
-    from saddle.models.base import GAN
 
 
 def input_gradients(logits: Tensor, images: Tensor) -> Tensor:
@@ -51,7 +49,7 @@ class Penalty(nn.Module):
     player: ClassVar[Player | Literal["both"]] = "discriminator"
     #: What the turn must prepare: "real_gradients", "fake_gradients" (input gradients at real or generated images).
     needs: ClassVar[frozenset[str]] = frozenset()
-    #: The network that the term differentiates twice, if it does.
+    #: The network that the term differentiates twice, if it does; D where it `needs` gradients at its images.
     twice: ClassVar[Player | None] = None
 
     def __init__(self, weight: float = 1.0, every: int = 1):
@@ -72,8 +70,24 @@ class Penalty(nn.Module):
         """The weighted term as a 0-d tensor; None from a constraint that only acts in `after_step`."""
         return None
 
-    def after_step(self, model: GAN) -> None:
-        """Act on the parameters after the player's optimiser step."""
+    def after_step(self, network: nn.Module) -> None:
+        """Act on the parameters of the player's network after its optimiser step."""
+
+
+def due(penalties: Mapping[str, Penalty], player: Player, step: int) -> tuple[dict[str, Penalty], frozenset[str]]:
+    """The penalties of a player's step, by the name under which they are logged, and what its turns must prepare.
+
+    Args:
+        penalties: all, by name.
+        player: who steps.
+        step: the number of steps that the player has behind it.
+    """
+    found = {
+        f"{name}_{player}" if penalty.player == "both" else name: penalty
+        for name, penalty in penalties.items()
+        if penalty.acts_on(player) and penalty.due(step)
+    }
+    return found, frozenset().union(*(penalty.needs for penalty in found.values()))
 
 
 class R1(Penalty):
@@ -83,7 +97,6 @@ class R1(Penalty):
     """
 
     needs = frozenset({"real_gradients"})
-    twice = "discriminator"
 
     def __init__(self, weight: float = 10.0, every: int = 1):
         super().__init__(weight, every)
@@ -100,7 +113,6 @@ class R2(Penalty):
     """
 
     needs = frozenset({"fake_gradients"})
-    twice = "discriminator"
 
     def __init__(self, weight: float = 10.0, every: int = 1):
         super().__init__(weight, every)
@@ -171,7 +183,7 @@ class Dragan(GradientPenalty):
 
 def between(turn: Turn, purpose: str, start: Tensor, end: Tensor) -> Tensor:
     """Points start + u (end - start), [b, C, H, W], u uniform in [0, 1) for each image, or for each pack of images."""
-    packing = turn.model.discriminator.packing
+    packing = turn.game.discriminator.packing
     place = turn.draws(purpose).uniform(1, 1, 1)[::packing].repeat_interleave(packing, 0)
     return start + place * (end - start)
 
@@ -237,9 +249,9 @@ class WeightClip(Penalty):
         self.limit = limit
 
     @torch.no_grad()
-    def after_step(self, model: GAN) -> None:
-        """Clamp in place."""
-        for parameter in model.discriminator.parameters():
+    def after_step(self, network: nn.Module) -> None:
+        """Clamp D's weights in place."""
+        for parameter in network.parameters():
             parameter.clamp_(-self.limit, self.limit)
 
 
@@ -250,8 +262,8 @@ class FeatureMatching(Penalty):
 
     def forward(self, turn: Turn) -> Tensor:
         """The term over the global batch."""
-        target = wide(turn.real_features.detach()).mean(0)
-        return self.weight * (wide(turn.fake_features).mean(0) - target).square().sum()
+        target = at_least_float32(turn.real_features.detach()).mean(0)
+        return self.weight * (at_least_float32(turn.fake_features).mean(0) - target).square().sum()
 
 
 class PullingAway(Penalty):
@@ -274,7 +286,7 @@ class PullingAway(Penalty):
 
     def forward(self, turn: Turn) -> Tensor:
         """The term over the global batch."""
-        features = wide(turn.fake_features)
+        features = at_least_float32(turn.fake_features)
         n = len(features)
         if n < 2:
             raise InputError("penalty=pulling_away compares images: give data.batch_size of 2 or more")
@@ -399,12 +411,12 @@ class PathLength(Penalty):
 
     def path(self, turn: Turn) -> tuple[Tensor, Tensor]:
         """Where the path starts, latents [b, latent_dim] or ws [b, layers, w_dim], and the images that it leads to."""
-        latents = turn.model.draw_latents(turn.draws("path_length/latents"))
-        generator: Any = turn.model.generator
+        latents = turn.game.prior.draw(turn.draws("path_length/latents"))
+        generator: Any = turn.game.generator
         if not hasattr(generator, "styles"):
             latents.requires_grad_()
             return latents, turn.generate(latents, turn.fake_labels, "path_length")
-        options = turn.model.generator_options(turn, "path_length")
+        options = turn.options("path_length")
         with layer_noise_from(turn.draws("generator/path_length")):
             ws = generator.styles(latents, turn.fake_labels, **options)
             return ws, generator.synthesis(ws).to(turn.real.dtype)
@@ -437,7 +449,7 @@ class Orthogonal(Penalty):
     def forward(self, turn: Turn) -> Tensor:
         """The term of the turn's generator."""
         total = turn.real.new_zeros(())
-        for module in turn.model.generator.modules():
+        for module in turn.game.generator.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 matrix = _as_matrix(module)
                 with torch.autocast(matrix.device.type, enabled=False):  # bfloat16 would drown small products

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -39,6 +40,7 @@ def generator(seed: int, *key: int | str, device: torch.device | str = "cpu") ->
     return torch.Generator(device=device).manual_seed(state)
 
 
+@dataclass
 class Draws:
     """The random numbers of one stream of one iteration, cut to the rows of this process.
 
@@ -54,17 +56,16 @@ class Draws:
             float64 sees the same ones.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        iteration: int,
-        stream: str,
-        rows: Rows,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ):
-        self.rows, self.device, self.dtype = rows, torch.device(device), dtype
-        self._generator = generator(seed, iteration, stream, device=self.device)
+    seed: int
+    iteration: int
+    stream: str
+    rows: Rows
+    device: torch.device | str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+    @cached_property
+    def _generator(self) -> torch.Generator:
+        return generator(self.seed, self.iteration, self.stream, device=self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers [rows, *shape]."""
@@ -144,11 +145,12 @@ class SampleDraws:
         return f"{self.stream}/{self._calls}"
 
 
-class Both:
+@dataclass
+class Concatenated:
     """Two streams one after the other: for real and generated images that go through a network together."""
 
-    def __init__(self, first: Numbers, second: Numbers):
-        self.first, self.second = first, second
+    first: Numbers
+    second: Numbers
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers [rows of both, *shape]."""

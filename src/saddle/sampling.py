@@ -56,8 +56,8 @@ def check_class(model: GAN, label: int | None) -> int | None:
         return None
     if not model.conditional:
         raise InputError(f"class={label}: this model is not conditional, so no class can be asked for")
-    if not 0 <= label < model.classes:
-        raise InputError(f"class={label}: the classes of this run are 0 to {model.classes - 1}")
+    if not 0 <= label < model.prior.classes:
+        raise InputError(f"class={label}: the classes of this run are 0 to {model.prior.classes - 1}")
     return label
 
 

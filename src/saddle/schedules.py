@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from saddle.errors import InputError
-
-if TYPE_CHECKING:
-    from saddle.models.base import GAN
 
 SHAPES: dict[str, Callable[[float], float]] = {
     "linear": lambda x: x,
@@ -50,13 +47,38 @@ class Schedule:
         return self.start + (self.end - self.start) * SHAPES[self.shape](share)
 
 
+class Place(NamedTuple):
+    """Where a number stands: the attribute `name` of an object, a float or a 0-d buffer."""
+
+    owner: Any
+    name: str
+
+    def read(self) -> float:
+        """The number; 0 where it is None."""
+        return float(getattr(self.owner, self.name) or 0.0)
+
+    def write(self, value: float) -> None:
+        """Set it."""
+        present = getattr(self.owner, self.name)
+        if hasattr(present, "fill_"):
+            present.fill_(value)
+        else:
+            setattr(self.owner, self.name, value)
+
+
 class Schedules:
     """The schedules of a run, by the name of what they set.
 
-    Names: `g_lr`, `d_lr`, `beta2`, `ema` (its decay), `ema_kimg` (its half-life), `augment.<option>` and
-    `penalty.<name>.<option>` (for example `augment.p` and `penalty.r1.weight`). Each is a mapping with `end`, one of
-    `kimg` and `iterations` (its length), and if wanted `start` (default: the value that was set), `begin` (same unit)
-    and `shape`.
+    A name is one of `places` (`g_lr`, `d_lr`, `beta2`, `ema`, its decay, and `ema_kimg`, its half-life), or
+    `augment.<option>` or `penalty.<name>.<option>` (for example `augment.p` and `penalty.r1.weight`). Each schedule is
+    a mapping with `end`, one of `kimg` and `iterations` (its length), and if wanted `start` (default: the value that
+    was set), `begin` (same unit) and `shape`.
+
+    Args:
+        schedules: by name.
+        places: of the model's own numbers.
+        augment: whose options `augment.<option>` are.
+        penalties: by name.
 
     Raises:
         InputError: for a name that cannot be set, an option that does not exist, or a length given twice or not at all.
@@ -64,8 +86,14 @@ class Schedules:
 
     OPTIONS = frozenset({"start", "end", "kimg", "iterations", "begin", "shape"})
 
-    def __init__(self, model: GAN, schedules: Mapping[str, Mapping[str, Any]]):
-        self._schedules: list[tuple[str, Schedule, bool]] = []
+    def __init__(
+        self,
+        schedules: Mapping[str, Mapping[str, Any]],
+        places: Mapping[str, Place],
+        augment: object,
+        penalties: Mapping[str, object],
+    ):
+        self._schedules: list[tuple[Place, Schedule, bool]] = []
         for name, options in schedules.items():
             unknown = set(options) - self.OPTIONS
             if unknown or "end" not in options or ("kimg" in options) == ("iterations" in options):
@@ -73,53 +101,32 @@ class Schedules:
                     f"model.schedules.{name}: give end, one of kimg and iterations, and if wanted start, begin, shape"
                     + (f"; {', '.join(sorted(unknown))} is no option" if unknown else "")
                 )
+            place = places.get(name) or self._option(name, augment, penalties)
+            if place is None or not hasattr(*place):
+                known = ", ".join([*places, "augment.<option>", "penalty.<name>.<option> of a chosen penalty"])
+                raise InputError(f"model.schedules.{name}: a schedule can set {known}")
             by_images = "kimg" in options
             length = options["kimg"] if by_images else options["iterations"]
-            start = options.get("start", read(model, name))
             more = {key: options[key] for key in ("begin", "shape") if key in options}
-            self._schedules.append((name, Schedule(start, options["end"], length, **more), by_images))
+            schedule = Schedule(options.get("start", place.read()), options["end"], length, **more)
+            self._schedules.append((place, schedule, by_images))
 
-    def apply(self, model: GAN) -> None:
-        """Set every number to its value at the model's iteration; a function of it alone, so a resumed run agrees."""
-        for name, schedule, by_images in self._schedules:
-            write(model, name, schedule(model.kimg if by_images else model.iteration))
+    @staticmethod
+    def _option(name: str, augment: object, penalties: Mapping[str, object]) -> Place | None:
+        kind, *rest = name.split(".")
+        if kind == "augment" and len(rest) == 1:
+            return Place(augment, rest[0])
+        return Place(penalties.get(rest[0]), rest[1]) if kind == "penalty" and len(rest) == 2 else None
 
+    def __bool__(self) -> bool:
+        return bool(self._schedules)
 
-def read(model: GAN, name: str) -> float:
-    """The present value of what a schedule may set."""
-    owner, attribute = _place(model, name)
-    return float(owner[attribute] if isinstance(owner, dict) else getattr(owner, attribute))
+    def apply(self, iteration: int, kimg: float) -> None:
+        """Set every number to its value at an iteration; a function of it alone, so a resumed run agrees.
 
-
-def write(model: GAN, name: str, value: float) -> None:
-    """Set it; the optimisers too."""
-    owner, attribute = _place(model, name)
-    if isinstance(owner, dict):
-        owner[attribute] = value
-        model.renew_optimizers()
-    elif hasattr(getattr(owner, attribute), "fill_"):
-        getattr(owner, attribute).fill_(value)
-    else:
-        setattr(owner, attribute, value)
-
-
-def _place(model: GAN, name: str) -> tuple[Any, str]:
-    """The object or dict that holds a number, and its name there."""
-    own: dict[str, tuple[Any, str]] = {
-        "g_lr": (model.lr, "generator"),
-        "d_lr": (model.lr, "discriminator"),
-        "beta2": (model.optimizer_options, "beta2"),
-        "ema": (model.ema, "decay"),
-        "ema_kimg": (model.ema, "half_life"),
-    }
-    kind, *rest = name.split(".")
-    if name in own:
-        return own[name]
-    if kind == "augment" and len(rest) == 1 and hasattr(model.augment, rest[0]):
-        return model.augment, rest[0]
-    if kind == "penalty" and len(rest) == 2 and rest[0] in model.penalties:
-        penalty = model.penalties[rest[0]]
-        if hasattr(penalty, rest[1]):
-            return penalty, rest[1]
-    known = ", ".join([*own, "augment.<option>", "penalty.<name>.<option> of a chosen penalty"])
-    raise InputError(f"model.schedules.{name}: a schedule can set {known}")
+        Args:
+            iteration: finished iterations.
+            kimg: thousands of real images that they have shown to D.
+        """
+        for place, schedule, by_images in self._schedules:
+            place.write(schedule(kimg if by_images else iteration))

@@ -333,4 +333,4 @@ def test_the_controller_continues_from_a_checkpoint():
 def test_its_probability_is_logged():
     augment = ADA()
     augment.p.fill_(0.25)
-    assert {name: value.item() for name, value in augment.scalars().items()} == {"p": 0.25}
+    assert {name: value.item() for name, value in augment.observe(torch.zeros(4)).items()} == {"p": 0.25}

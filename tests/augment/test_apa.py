@@ -17,7 +17,7 @@ def gan(p=0.5, penalties=None, **options):
 def turn_of(model, player="discriminator", needs=()):
     images, labels = batch(model, classes=3)
     (reals,) = model.reals(images, labels)
-    return Turn(model, player, 0, 0, *reals[0], frozenset(needs)), reals[0][0]
+    return Turn(model, player, 0, 0, reals[0], frozenset(needs)), reals[0][0]
 
 
 def test_each_real_image_is_replaced_with_probability_p():
@@ -25,7 +25,7 @@ def test_each_real_image_is_replaced_with_probability_p():
     turn, real = turn_of(model)
     chosen = turn.draws("pseudo").uniform() < 0.5
     assert 20 < chosen.sum() < 44
-    latents = model.draw_latents(turn.draws("pseudo/latents"))
+    latents = model.prior.draw(turn.draws("pseudo/latents"))
     made = model.generator(latents, turn.real_labels)
     assert torch.equal(turn.real, torch.where(chosen[:, None, None, None], made, real)) and not turn.real.requires_grad
     assert (made - turn.fake).abs().max() > 1e-3  # other images than those that D is told are generated
@@ -60,7 +60,7 @@ def test_two_halves_of_a_batch_see_what_the_whole_does():
     whole, _ = turn_of(gan(0.5))
     model = gan(0.5, accumulate=2)
     (reals,) = model.reals(*batch(model, classes=3))
-    turns = [Turn(model, "discriminator", 0, micro, *pair, frozenset()) for micro, pair in enumerate(reals)]
+    turns = [Turn(model, "discriminator", 0, micro, pair, frozenset()) for micro, pair in enumerate(reals)]
     halves = torch.cat([turn.real for turn in turns])
     assert len(turns) == 2 and torch.allclose(halves, whole.real, rtol=0, atol=1e-15)
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import Flat, dense_gan
+from tiny import Flat, Seen, dense_gan, gan_of
 from torch import nn
 
 from saddle.callbacks.points import PointCloud, generated_points, logits_on, real_points, save_points, window_of
 from saddle.data.sets import MemorySet
+from saddle.discriminator import Discriminator, MinibatchFeatures
+from saddle.heads import LinearHead
+from saddle.heads.labels import Projection
 from saddle.models.base import GAN
-from saddle.networks.discriminator import Discriminator, MinibatchFeatures
-from saddle.networks.heads import Linear, Projection
 
 REAL = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [1.0, -1.0], [-1.0, 1.0]]).repeat(20, 1)
 
@@ -35,14 +36,13 @@ def model(*weights: float, packing: int = 1, head=None, minibatch=None) -> GAN:
     """A GAN whose D is exactly the weighted sum of the coordinates of a pack."""
     trunk = Sum(*weights)
     if head is None:
-        head = Linear(1 if minibatch is None else 1 + minibatch.kernels, 0)
+        head = LinearHead(1 if minibatch is None else 1 + minibatch.kernels, 0)
         with torch.no_grad():
             for parameter in head.parameters():
                 parameter.fill_(1.0 if parameter.dim() > 1 else 0.0)
     discriminator = Discriminator(trunk, head, packing, minibatch)
     reference = dense_gan()
-    return GAN(
-        Flat(5, 1, 2), discriminator, reference.loss, {}, lambda images, draws: images,
+    return gan_of(GAN, Flat(5, 1, 2), discriminator, reference.loss, {}, Seen(lambda images, draws: images),
         classes=3, batch_size=8, latent_dim=5, seed=4,
     )  # fmt: skip
 

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import gan_of
 from torch import nn
 
 from saddle.augment import NoAugment
 from saddle.callbacks.traversals import CodeScores, Traversals
 from saddle.data.sets import MemorySet
+from saddle.discriminator import Discriminator
+from saddle.heads.information import Information
 from saddle.losses import NonSaturating
 from saddle.models.infogan import InfoGAN
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.information import Information
 
 SIZE, VALUES = 8, 3
 
@@ -60,7 +61,8 @@ def run():
     head.guesser = nn.Linear(3, 4, bias=False)
     with torch.no_grad():
         head.guesser.weight.copy_(torch.cat([torch.eye(3).roll(1, 0), torch.zeros(1, 3)]))
-    model = InfoGAN(
+    model = gan_of(
+        InfoGAN,
         Painter(),
         Discriminator(Look(), head),
         NonSaturating(),
@@ -133,7 +135,7 @@ def test_agreement_with_a_classifier(run):
         return SimpleNamespace(logits=torch.eye(3)[torch.tensor([1, 2, 2])[code]])
 
     callback.extractor = classify
-    counts = torch.bincount(model.sampled_categories(0, 0, 40), minlength=3).tolist()
+    counts = torch.bincount(model.prior.sample_categories(0, 0, 40, 0), minlength=3).tolist()
     assert callback.agreement(model, 3) == pytest.approx((counts[0] + max(counts[1:])) / 40)
 
 

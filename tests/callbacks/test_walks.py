@@ -1,5 +1,6 @@
 """Walks from latent to latent."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,14 +24,14 @@ def walks(tmp_path, rows=3, columns=5):
 def test_a_walk_begins_and_ends_at_samples_of_the_run(tmp_path) -> None:
     model = dense_gan()
     images = walks(tmp_path).images(model).unflatten(0, (3, 5))
-    samples, _ = model.sample(0, 6, seed=model.seed, labels=torch.arange(6) % 3 % max(model.classes, 1))
+    samples, _ = model.sample(0, 6, seed=model.seed, labels=torch.arange(6) % 3 % max(model.prior.classes, 1))
     torch.testing.assert_close(images[:, 0], samples[:3])
     torch.testing.assert_close(images[:, -1], samples[3:])
 
 
 def test_normal_latents_keep_their_length_on_the_way_and_uniform_ones_their_cube(tmp_path) -> None:
     model = dense_gan()
-    model.latent = "normal"
+    model.prior = dataclasses.replace(model.prior, law="normal")
     ways = torch.stack(walks(tmp_path).latents(model)).double()  # [columns, rows, latent_dim]
     lengths = ways.norm(dim=2)
     low = torch.minimum(lengths[0], lengths[-1])
@@ -38,7 +39,7 @@ def test_normal_latents_keep_their_length_on_the_way_and_uniform_ones_their_cube
     angle = torch.nn.functional.cosine_similarity(ways[0], ways[-1], dim=1).acos()
     assert (lengths >= low * torch.minimum(angle.sin(), torch.ones(())) - 1e-6).all()
     assert (lengths[2] > ((ways[0] + ways[-1]) / 2).norm(dim=1)).all()  # longer than the straight line's middle
-    model.latent = "uniform"
+    model.prior = dataclasses.replace(model.prior, law="uniform")
     straight = torch.stack(walks(tmp_path).latents(model)).double()
     torch.testing.assert_close(straight[2], (straight[0] + straight[-1]) / 2)
     assert straight.abs().max() <= 1

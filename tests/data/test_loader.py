@@ -127,7 +127,8 @@ class Reader(pl.LightningModule):
         self.automatic_optimization = False
         self.weight = nn.Parameter(torch.zeros(()))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
-        self.seed, self.d_steps, self.share, self.until, self.seen = SEED, 2, Share(8), until, []
+        self.seed, self.share, self.until, self.seen = SEED, Share(8), until, []
+        self.rules = SimpleNamespace(d_steps=2)
 
     @property
     def iteration(self) -> int:

@@ -1,19 +1,21 @@
 """The two steps of the game, on tiny networks without a trainer."""
 
+import dataclasses
 import itertools
 from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import attach, batch, dense_gan
+from tiny import attach, batch, dense_gan, gan_of
 
 from saddle.augment import NoAugment
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads import LinearHead
+from saddle.heads.labels import Projection
 from saddle.losses import Hinge, LeastSquares, NonSaturating, Wasserstein
 from saddle.models.base import GAN
 from saddle.networks.dcgan import Generator, Trunk
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Linear, Projection
 from saddle.networks.norm import BatchNorm
 from saddle.penalties import R1, FeatureMatching, LeCam, Orthogonal, PathLength, WeightClip
 from saddle.randomness import layer_noise
@@ -34,9 +36,10 @@ def dcgan(penalties=None, *, classes=0, norm="none", loss=None, batch_size=6, **
     """A DCGAN of 8x8 images."""
     torch.manual_seed(0)
     trunk = Trunk(2, 8, 1, norm, init="orthogonal")
-    head = (Projection if classes else Linear)(trunk.features, classes)
+    head = (Projection if classes else LinearHead)(trunk.features, classes)
     generator = Generator(4, 2, 8, 1, init="orthogonal")
-    return GAN(
+    return gan_of(
+        GAN,
         generator,
         Discriminator(trunk, head),
         loss or NonSaturating(),
@@ -113,8 +116,9 @@ def test_every_discriminator_step_sees_its_own_batch_and_the_generator_the_last(
     images, labels = batch(model, classes=1000)
     seen = []
 
-    def descend(player, number, reals, objective):
-        seen.append((player, number, torch.cat([x for x, _ in reals]), torch.cat([y for _, y in reals]), len(reals)))
+    def descend(player, number, reals):
+        images, labels, _ = zip(*reals, strict=True)
+        seen.append((player, number, torch.cat(images), torch.cat(labels), len(reals)))
 
     model.descend = descend
     model.iteration = 5
@@ -151,13 +155,13 @@ def test_accumulation_changes_nothing_without_coupling(penalties):
 def test_flips_mirror_about_half_and_never_shuffle():
     model = dense_gan(batch_size=400, flip=True)
     images, labels = batch(model)
-    ((flipped, _),) = next(iter(model.reals(images, labels)))
+    ((flipped, *_),) = next(iter(model.reals(images, labels)))
     plain = images.double() / 127.5 - 1
     mirrored = torch.isclose(flipped, plain.flip(-1)).flatten(1).all(1)
     kept = torch.isclose(flipped, plain).flatten(1).all(1)
     assert torch.equal(mirrored, ~kept) and 0.4 < mirrored.double().mean() < 0.6
-    model.flip = False
-    ((same, _),) = next(iter(model.reals(images, labels)))
+    model.facts = dataclasses.replace(model.facts, flip=False)
+    ((same, *_),) = next(iter(model.reals(images, labels)))
     assert torch.allclose(same, plain)
 
 
@@ -366,7 +370,7 @@ def test_top_k_gives_the_others_no_gradient():
     model = attach(dense_gan(top_k=0.25, top_k_decay=0.1, loss=Wasserstein()))
     model.iteration = 5
     (reals,) = model.reals(*batch(model))
-    turn = Turn(model, "generator", 5, 0, *reals[0], frozenset())
+    turn = Turn(model, "generator", 5, 0, reals[0], frozenset())
     turn.fake.retain_grad()
     model.generator_objective(turn).backward()
     touched = turn.fake.grad.flatten(1).abs().sum(1) > 0
@@ -399,6 +403,7 @@ class Listening(NoAugment):
 
     def observe(self, real_logits):
         self.seen.append(real_logits.clone())
+        return {}
 
 
 @pytest.mark.parametrize(
@@ -434,7 +439,7 @@ def test_the_labels_of_generated_images(labels):
 def test_points_reach_the_networks_unscaled():
     model = dense_gan()
     points = 3 * torch.randn(8, 1, 4, 4)
-    ((seen, _),) = next(iter(model.reals(points, torch.zeros(8, dtype=torch.long))))
+    ((seen, *_),) = next(iter(model.reals(points, torch.zeros(8, dtype=torch.long))))
     assert torch.equal(seen, points.double())
 
 
@@ -456,6 +461,6 @@ def test_noise_inside_layers_is_a_function_of_iteration_and_sample():
     again = torch.cat([model.sample(a, b, seed=3)[0] for a, b in ((0, 7), (7, 260), (260, 300))])
     torch.testing.assert_close(whole, again, rtol=0, atol=1e-12)
     (reals,) = model.reals(*batch(model))
-    first, second = (Turn(model, "discriminator", 0, 0, *reals[0], frozenset()) for _ in range(2))
+    first, second = (Turn(model, "discriminator", 0, 0, reals[0], frozenset()) for _ in range(2))
     assert torch.equal(first.fake, second.fake)
     assert not torch.equal(first.fake, first.generate(first.latents, first.fake_labels, "other"))

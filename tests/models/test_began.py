@@ -7,14 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import Dense, Flat, attach, batch
+from tiny import Dense, Flat, attach, batch, gan_of
 
 from saddle.augment import NoAugment
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads import LinearHead
+from saddle.heads.reconstruction import Decoder, Reconstruction
 from saddle.losses import Hinge, Wasserstein
 from saddle.models.began import BEGAN
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Decoder, Linear, Reconstruction
 
 
 def began(loss=None, head=None, **options) -> BEGAN:
@@ -24,7 +25,7 @@ def began(loss=None, head=None, **options) -> BEGAN:
     decoder = partial(Decoder, width=1, resolution=4, init="xavier")
     head = head or Reconstruction(trunk.features, 0, decoder=decoder, channels=1, error="l1", init="xavier")
     options = {"classes": 0, "batch_size": 8, "latent_dim": 5, "ema": 0.0} | options
-    model = BEGAN(Flat(5), Discriminator(trunk, head), loss or Wasserstein(), {}, NoAugment(), **options)
+    model = gan_of(BEGAN, Flat(5), Discriminator(trunk, head), loss or Wasserstein(), {}, NoAugment(), **options)
     return attach(model.double())
 
 
@@ -150,6 +151,6 @@ def test_the_controller_reads_the_last_of_several_discriminator_steps():
 
 def test_senseless_partners_are_refused():
     with pytest.raises(InputError, match="model/head=began"):
-        began(head=Linear(6, 0))
+        began(head=LinearHead(6, 0))
     with pytest.raises(InputError, match="loss=wasserstein"):
         began(loss=Hinge())

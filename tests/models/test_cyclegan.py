@@ -4,16 +4,17 @@ import copy
 
 import pytest
 import torch
-from tiny import attach, train
+from tiny import attach, gan_of, train
 
 from saddle.augment import NoAugment
 from saddle.data.unpaired import UnpairedNoise
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads.cyclegan import Patches
 from saddle.losses import Hinge, LeastSquares, RelativisticAverage
 from saddle.models.base import GAN
 from saddle.models.cyclegan import CycleGAN, Pool
-from saddle.networks.cyclegan import Generator, Patches, Trunk, stack, unstack
-from saddle.networks.discriminator import Discriminator
+from saddle.networks.cyclegan import Generator, Trunk, stack, unstack
 from saddle.penalties import Drift
 from saddle.randomness import generator
 
@@ -25,7 +26,8 @@ def cyclegan(loss=None, penalties=None, **options) -> CycleGAN:
     torch.manual_seed(0)
     trunk = Trunk(1, 2, 1, SIZE)
     options = {"classes": 0, "batch_size": 4, "latent_dim": 1, "ema": 0.0, "g_lr": 1e-3, "d_lr": 1e-3} | options
-    model = CycleGAN(
+    model = gan_of(
+        CycleGAN,
         Generator(1, 2, 1, resolution=SIZE),
         Discriminator(trunk, Patches(trunk.features)),
         loss or LeastSquares(),
@@ -37,7 +39,7 @@ def cyclegan(loss=None, penalties=None, **options) -> CycleGAN:
 
 
 def stacks(model: CycleGAN, seed=0, size=SIZE):
-    shape = (model.batch_size, 1, 2 * size, size)
+    shape = (model.share.batch_size, 1, 2 * size, size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(seed, "stacks"))
     return images, torch.zeros(len(images), dtype=torch.int64)
 
@@ -305,7 +307,8 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(InputError, match="model.d_steps"):
         cyclegan(d_steps=2)
     with pytest.raises(InputError, match="networks of its own"):
-        CycleGAN(
+        gan_of(
+            CycleGAN,
             torch.nn.Identity(),
             cyclegan().discriminator,
             LeastSquares(),

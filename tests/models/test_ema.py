@@ -34,7 +34,7 @@ def test_formula(decay, start):
     expected = averaged(source)
     for step in range(6):
         wander(source)
-        ema.update(source, step)
+        ema.update(source, step, images=8)
         d = 0.0 if step < start else min(decay, (1 + step - start) / (10 + step - start))
         expected = {name: d * expected[name] + (1 - d) * value for name, value in averaged(source).items()}
         for name, value in averaged(ema.module).items():
@@ -46,9 +46,9 @@ def test_the_warm_up_ends_at_the_decay():
     ema = EMA(source, 0.9)
     ema.module.weight.data.fill_(1.0)
     source.weight.data.fill_(0.0)
-    ema.update(source, 0)
+    ema.update(source, 0, images=8)
     assert ema.module.weight.item() == pytest.approx(0.1)
-    ema.update(source, 10_000)
+    ema.update(source, 10_000, images=8)
     assert ema.module.weight.item() == pytest.approx(0.09)
 
 
@@ -58,7 +58,7 @@ def test_follows_exactly_without_decay_and_before_the_start(decay, start, steps)
     ema = EMA(source, decay, start)
     for step in range(steps):
         wander(source)
-        ema.update(source, step)
+        ema.update(source, step, images=8)
         assert all(
             torch.equal(a, b)
             for a, b in zip(ema.module.state_dict().values(), source.state_dict().values(), strict=True)
@@ -70,7 +70,7 @@ def test_spectral_norms_vectors_are_copied():
     ema = EMA(source, 0.999)
     for step in range(3):
         wander(source)
-        ema.update(source, step)
+        ema.update(source, step, images=8)
     for name in ("u", "v"):
         own, other = (getattr(n[0].parametrizations.weight[0], name) for n in (ema.module, source))
         assert torch.equal(own, other) and own is not other
@@ -81,16 +81,19 @@ def test_the_copy_is_frozen_and_the_source_is_untouched():
     ema = EMA(source, 0.5)
     before = {name: value.clone() for name, value in source.state_dict().items()}
     ema.module[2].weight.data.add_(1)
-    ema.update(source, 0)
+    ema.update(source, 0, images=8)
     assert not any(p.requires_grad for p in ema.parameters())
     assert all(p.requires_grad for p in source.parameters())
     assert all(torch.equal(value, before[name]) for name, value in source.state_dict().items())
 
 
-def test_half_life_in_images_and_its_rampup():
-    ema = EMA(nn.Linear(1, 1), 0.0, half_life=1.0, images=100)
-    assert ema.decay_at(7) ** 10 == pytest.approx(0.5)  # ten steps of 100 images are one half-life of a thousand
-    ramped = EMA(nn.Linear(1, 1), 0.0, half_life=1.0, rampup=0.05, images=100)
-    assert ramped.decay_at(0) == 0.0
-    assert ramped.decay_at(40) == pytest.approx(0.5 ** (100 / (0.05 * 4000)))
-    assert ramped.decay_at(1000) == ema.decay_at(1000)
+def test_half_life_in_images():
+    ema = EMA(nn.Linear(1, 1), 0.9, half_life=1.0)
+    assert ema.decay_at(7, 100) ** 10 == pytest.approx(0.5)  # ten steps of 100 images are one half-life of a thousand
+    ema.half_life = 0.0
+    assert ema.decay_at(7, 100) == 0.0
+
+
+def test_without_warm_up_the_decay_holds_from_the_start():
+    ema = EMA(nn.Linear(1, 1), 0.9, start=2, warmup=False)
+    assert [ema.decay_at(step, 8) for step in (0, 1, 2, 3, 99)] == [0.0, 0.0, 0.9, 0.9, 0.9]

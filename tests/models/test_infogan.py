@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import Dense, Flat, attach, batch
+from tiny import Dense, Flat, attach, batch, gan_of
 
 from saddle.augment import NoAugment
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads import LinearHead
+from saddle.heads.information import Information
 from saddle.losses import NonSaturating
 from saddle.models.infogan import InfoGAN
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Linear
-from saddle.networks.information import Information
 from saddle.randomness import Draws, Rows
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,7 +30,7 @@ def infogan(head=None, packing=1, **options):
     options = {"classes": 0, "batch_size": 8, "latent_dim": DIM} | options
     generator = Flat(options["latent_dim"])
     discriminator = Discriminator(trunk, head, packing)
-    model = InfoGAN(generator, discriminator, NonSaturating(), {}, NoAugment(), **options)
+    model = gan_of(InfoGAN, generator, discriminator, NonSaturating(), {}, NoAugment(), **options)
     return model.double()
 
 
@@ -52,21 +52,21 @@ def check_latents(z, spread):
 @pytest.mark.parametrize(("latent", "spread"), [("normal", 1.0), ("uniform", 1 / 3)])
 def test_latents_have_the_laws_of_their_parts(latent, spread):
     model = infogan(latent=latent)
-    check_latents(model.draw_latents(Draws(0, 0, "latents", Rows(0, 3000, 3000))).float(), spread)
+    check_latents(model.prior.draw(Draws(0, 0, "latents", Rows(0, 3000, 3000))).float(), spread)
     check_latents(model.sample_latents(0, 0, 3000), spread)
 
 
 def test_latents_are_functions_of_seed_and_position():
     model = infogan()
-    whole = model.draw_latents(Draws(0, 5, "latents", Rows(0, 8, 8)))
-    assert torch.equal(model.draw_latents(Draws(0, 5, "latents", Rows(2, 6, 8))), whole[2:6])
+    whole = model.prior.draw(Draws(0, 5, "latents", Rows(0, 8, 8)))
+    assert torch.equal(model.prior.draw(Draws(0, 5, "latents", Rows(2, 6, 8))), whole[2:6])
     samples = model.sample_latents(3, 0, 600)
     assert samples.dtype == torch.float32 and samples.shape == (600, DIM)
     assert torch.equal(model.sample_latents(3, 250, 270), samples[250:270])
     assert not torch.equal(model.sample_latents(4, 0, 600), samples)
     for code, start in ((0, NOISE), (1, NOISE + 3)):
         values = samples[:, start : start + CATEGORICAL[code]].argmax(1)
-        assert torch.equal(model.sampled_categories(3, 250, 270, code), values[250:270])
+        assert torch.equal(model.prior.sample_categories(3, 250, 270, code), values[250:270])
 
 
 def test_truncation_acts_on_the_noise_alone():
@@ -163,7 +163,7 @@ def test_codes_are_read_off_images():
 
 def test_refusals():
     with pytest.raises(InputError, match="model/head=information"):
-        infogan(Linear(6, 0))
+        infogan(LinearHead(6, 0))
     with pytest.raises(InputError, match="model.packing=2"):
         infogan(packing=2)
     with pytest.raises(InputError, match="model.latent_dim=6"):

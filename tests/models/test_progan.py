@@ -8,20 +8,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny import attach, train
+from tiny import attach, gan_of, train
 
 from saddle.augment import NoAugment
 from saddle.callbacks.growth import GrowthGrid
 from saddle.data.loader import Iterations
+from saddle.discriminator import Discriminator
 from saddle.distributed import Share
 from saddle.errors import InputError
+from saddle.heads.equalised import EqualisedHead
 from saddle.losses import Wasserstein
 from saddle.models.progan import Growth, ProGAN, of_stage
 from saddle.networks import dcgan
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.equalised import EqualisedHead
 from saddle.networks.progan import Generator, Trunk, enlarge, shrink
 from saddle.penalties import Drift, GradientPenalty
+from saddle.turn import Turn
 
 SIDE = 16
 PLAN = {"fade_kimg": 0.016, "stable_kimg": 0.008, "batch_sizes": [8, 4]}  # parts of 1, 4, 2, 4, ... iterations
@@ -35,11 +36,11 @@ def progan(side=SIDE, **options) -> ProGAN:
     options = {"classes": 0, "batch_size": 4, "latent_dim": 3, "beta1": 0.0, **PLAN, **options}
     generator = Generator(3, 2, side, 1, max_width=4)
     penalties = {"gradient_penalty": GradientPenalty(), "drift": Drift()}
-    return attach(ProGAN(generator, discriminator, Wasserstein(), penalties, NoAugment(), **options).double())
+    return attach(gan_of(ProGAN, generator, discriminator, Wasserstein(), penalties, NoAugment(), **options).double())
 
 
 def reals_of(model, side=SIDE):
-    n = model.d_steps * model.growth.batch_size_at(model.iteration)
+    n = model.rules.d_steps * model.growth.batch_size_at(model.iteration)
     stream = torch.Generator().manual_seed(model.iteration)
     images = torch.randint(256, (n, 1, side, side), dtype=torch.uint8, generator=stream)
     return images, torch.zeros(n, dtype=torch.int64)
@@ -56,7 +57,7 @@ def run(model, iterations, side=SIDE):
 
 def test_a_plan_part_by_part():
     growth = Growth(range(3), 0.016, 0.008, [8, 4])
-    assert [tuple(part) for part in growth.parts] == [
+    assert [tuple(part) for part in growth.phases] == [
         (0, 0, 0, 0, 8),
         (1, 8, 1, 4, 4),
         (5, 24, 1, 0, 4),
@@ -70,8 +71,8 @@ def test_a_plan_part_by_part():
 def test_the_published_plan_of_nine_stages():
     """600 thousand images a part: at 1024 pixels after 9.0 million, alone after 9.6 million; batches as published."""
     growth = Growth(range(9), 600, 600, [128, 128, 128, 64, 32, 16, 8, 4])
-    last = growth.parts[-1]
-    assert (len(growth.parts), last.stage, last.batch_size, of_stage([1.0] * 8 + [1.5], last.stage)) == (17, 8, 4, 1.5)
+    last = growth.phases[-1]
+    assert (len(growth.phases), last.stage, last.batch_size, of_stage([1.0] * 8 + [1.5], last.stage)) == (17, 8, 4, 1.5)
     assert 9_600_000 <= last.images < 9_600_000 + 17 * 128
     assert growth.images_at(1_354_610) == pytest.approx(12e6, abs=16)
 
@@ -90,7 +91,7 @@ def test_a_plan_is_what_counting_gives(plan, d_steps):
     for iteration in range(60):
         while within >= round(1000 * (fade if fading else stable)) and (fading or stage < stages - 1):
             stage, fading, within = (stage, False, 0) if fading else (stage + 1, True, 0)
-        part = growth.part_at(iteration)
+        part = growth.phase_at(iteration)
         size = of_stage(sizes, stage)
         assert (part.stage, part.batch_size, part.fade > 0) == (stage, size, fading)
         assert growth.images_at(iteration) == shown
@@ -114,7 +115,7 @@ def test_the_stream_of_real_images_has_no_gap_where_the_batch_size_changes(plan,
     assert sum(whole, []) == steady
     assert taken(0, 1, start) == whole[start:]
     for iteration, (one, two, both) in enumerate(zip(taken(0, 2, 0), taken(1, 2, 0), whole, strict=False)):
-        half = growth.part_at(iteration).batch_size // 2
+        half = growth.phase_at(iteration).batch_size // 2
         rows = zip(*(torch.tensor(part).view(d_steps, half) for part in (one, two)), strict=True)
         assert torch.cat([torch.cat(pair) for pair in rows]).tolist() == both
 
@@ -126,7 +127,6 @@ def test_stage_fade_and_batch_size_follow_the_iteration():
     model = progan()
     assert model.generator.grown == (0, 1.0) and model.ema.module.grown == (0, 1.0)
     seen = []
-    make = model.make_images
 
     def detail(images):
         """The smallest side that the images could be enlarged from."""
@@ -134,13 +134,14 @@ def test_stage_fade_and_batch_size_follow_the_iteration():
             side for side in (4, 8, 16) if torch.allclose(enlarge(shrink(images, side), 16), images, atol=1e-12)
         )
 
-    def watched(turn, latents, labels, purpose):
-        fake = make(turn, latents, labels, purpose)
-        assert turn.real.shape == fake.shape == (len(latents), 1, 16, 16)
-        seen.append((model.iteration, len(latents), detail(turn.real), detail(fake)))
-        return fake
+    class Watched(Turn):
+        def generate(self, latents, labels, purpose):
+            fake = super().generate(latents, labels, purpose)
+            assert self.real.shape == fake.shape == (len(latents), 1, 16, 16)
+            seen.append((model.iteration, len(latents), detail(self.real), detail(fake)))
+            return fake
 
-    model.make_images = watched
+    model.turn_type = Watched
     run(model, 8)
     sides = [4] + 6 * [8] + [16]
     fading = {1, 7}  # a stage that begins to fade in shows no detail of its own yet
@@ -160,7 +161,7 @@ def test_real_images_are_averaged_down_and_faded():
     model.iteration = 2  # 8x8 pixels, alpha 1/4
     model._grow()
     images, labels = reals_of(model)
-    ((faded, _),) = next(iter(model.reals(images, labels)))
+    ((faded, *_),) = next(iter(model.reals(images, labels)))
     pixels = images.double() / 127.5 - 1
     fine = torch.stack([torch.stack([pixels[..., i::2, j::2] for i in (0, 1)]) for j in (0, 1)]).mean((0, 1))
     coarse = torch.stack([torch.stack([fine[..., i::2, j::2] for i in (0, 1)]) for j in (0, 1)]).mean((0, 1))
@@ -232,7 +233,7 @@ def test_a_run_resumed_in_the_middle_of_a_fade_goes_on_as_if_it_had_not_stopped(
 
 def test_without_growing_it_is_an_ordinary_gan_of_full_size():
     model = progan(growing=False, batch_size=4)
-    assert model.growth.stages == (2,) and model.batch_size == 4
+    assert model.growth.stages == (2,) and model.share.batch_size == 4
     run(model, 2)
     assert model.kimg == 8 / 1000 and model.generator.grown == (2, 1.0)
     scalars = model.tracked()
@@ -250,7 +251,6 @@ def test_without_growing_it_is_an_ordinary_gan_of_full_size():
         ({"lr_factors": [0.0]}, "model.lr_factors"),
         ({"start_resolution": 12}, "model.start_resolution=12: choose one of 4, 8, 16"),
         ({"start_resolution": 32}, "model.start_resolution=32"),
-        ({"ema_kimg": 1.0, "ema_rampup": 0.05}, "model.ema_rampup"),
     ],
 )
 def test_senseless_options_are_refused(options, words):
@@ -262,8 +262,7 @@ def test_networks_that_cannot_grow_are_refused():
     trunk = dcgan.Trunk(2, 8, 1, "none")
     discriminator = Discriminator(trunk, EqualisedHead(trunk.features, 0))
     with pytest.raises(InputError, match="choose progan or stylegan for model/generator"):
-        ProGAN(
-            dcgan.Generator(3, 2, 8, 1), discriminator, Wasserstein(), {}, NoAugment(),
+        gan_of(ProGAN, dcgan.Generator(3, 2, 8, 1), discriminator, Wasserstein(), {}, NoAugment(),
             classes=0, batch_size=4, latent_dim=3,
         )  # fmt: skip
 
@@ -272,7 +271,7 @@ def test_a_batch_size_that_a_later_stage_cannot_use_is_refused_at_the_start():
     with pytest.raises(InputError, match=r"model.batch_sizes: 6 images .* groups of 4"):
         progan(batch_sizes=[8, 6]).on_fit_start()
     with pytest.raises(InputError, match=r"model.batch_sizes: 4 images .*trainer.accumulate=3"):
-        progan(batch_sizes=[12, 4], accumulate=3).on_fit_start()
+        progan(batch_size=12, batch_sizes=[12, 4], accumulate=3).on_fit_start()
 
 
 # ---- by Lightning's trainer, and its picture -----------------------------------------------------------------------
@@ -282,7 +281,7 @@ def test_the_trainer_loads_as_many_images_as_each_stage_takes_and_says_so(capsys
     options = ["model=progan", "data.resolution=8", "data.channels=1", "model.width=4", "model.latent_dim=6"]
     plan = ["model.fade_kimg=0.016", "model.stable_kimg=0.008", "model.batch_sizes=[8,4]", "precision=32"]
     model, scalars = train(4, *options, *plan)
-    assert model.kimg == (8 + 3 * 4) / 1000 and model.batch_size == 4
+    assert model.kimg == (8 + 3 * 4) / 1000 and model.share.batch_size == 4
     assert scalars["train/alpha"] == pytest.approx((1 + 0 + 0.25 + 0.5) / 4)
     said = "images of a batch, by pixels: 8 at 4, 4 at 8 (model.batch_sizes replaces data.batch_size)"
     assert said in capsys.readouterr().out.splitlines()

@@ -1,19 +1,21 @@
 """The Stacked GAN's losses against slow references, its three stages, and that it goes on where it stopped."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
 import torch
-from tiny import attach, train
+from tiny import attach, gan_of, train
 
 from saddle.augment import NoAugment
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads import LinearHead
+from saddle.heads.stacked import Level
 from saddle.losses import NonSaturating, RelativisticAverage
 from saddle.models.stacked_gan import MOST, StackedGAN, damped
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Linear
-from saddle.networks.stacked import Generator, Level, Trunk
+from saddle.networks.stacked import Generator, Trunk
 from saddle.randomness import generator
 
 CLASSES = 3
@@ -29,12 +31,14 @@ def stacked(loss=None, head=None, class_logits=False, **options) -> StackedGAN:
     sizes = {"channels": 1, "resolution": 32, "features": 5, "hidden": 4, "blur": 0.0, "encoder_width": 2}
     stages = {"encoder_iterations": 0, "independent_iterations": 0}
     discriminator = Discriminator(trunk, head)
-    model = StackedGAN(network, discriminator, loss or NonSaturating(), {}, NoAugment(), **sizes | stages | options)
+    model = gan_of(
+        StackedGAN, network, discriminator, loss or NonSaturating(), {}, NoAugment(), **sizes | stages | options
+    )
     return attach(model.double())
 
 
 def batch(model: StackedGAN, seed=0):
-    n = model.batch_size * model.d_steps
+    n = model.share.batch_size * model.rules.d_steps
     images = torch.randint(0, 256, (n, 1, 32, 32), dtype=torch.uint8, generator=generator(seed, "images"))
     return images, torch.arange(n) % CLASSES
 
@@ -196,7 +200,7 @@ def test_a_strong_discriminator_gives_the_generators_more_steps():
         model._d_losses = {"features": torch.tensor(2 * half), "images": torch.tensor(2.0)}
         steps[half] = (model.updates("features"), model.updates("images"))
         assert steps[half] == (expected, 1)
-    model.adaptive = False
+    model.rules = dataclasses.replace(model.rules, adaptive=False)
     assert model.updates("features") == 1
 
 
@@ -254,8 +258,8 @@ def test_d_learns_the_classes_of_real_images_where_it_has_class_logits():
 
 
 def test_the_features_discriminator_learns_their_classes_too():
-    model = stacked(class_logits=True, d_lr=1e-2)
-    for i in range(40):
+    model = stacked(class_logits=True, d_lr=1e-2, encoder_iterations=60, encoder_lr=1e-2)
+    for i in range(100):
         model.training_step(batch(model, 0), i)
     assert model.tracked()["train/d_classes/features"] < math.log(CLASSES)
     images, labels = batch(model, 0)
@@ -307,13 +311,14 @@ def test_any_loss_is_played_on_both_levels():
 
 def test_misfits_are_refused():
     with pytest.raises(InputError, match="head of its own"):
-        stacked(head=Linear(4, 0))
+        stacked(head=LinearHead(4, 0))
     head = Level(4, CLASSES, noise=2)
     head.needs_labels = False
     with pytest.raises(InputError, match="model.packing=2"):
         model = stacked()
         model.discriminator.packing = 2
-        StackedGAN(
+        gan_of(
+            StackedGAN,
             model.generator,
             model.discriminator,
             NonSaturating(),

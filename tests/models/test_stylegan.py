@@ -4,19 +4,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import attach, dense_gan
+from tiny import attach, dense_gan, gan_of
 
 from saddle.augment import NoAugment
 from saddle.callbacks.styles import StyleMixing, Truncation
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads.equalised import EqualisedHead
 from saddle.losses import NonSaturating
 from saddle.models.stylegan import StyleBased, StyleGAN
 from saddle.networks import stylegan, stylegan2
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.equalised import EqualisedHead
 from saddle.penalties import R1, PathLength
 from saddle.randomness import Draws, Rows, SampleDraws, layer_noise_from
-from saddle.turn import Turn
+from saddle.turn import MicroBatch
 
 SIDE, LATENT = 8, 3
 
@@ -28,21 +28,22 @@ def style_gan(cls=StyleBased, networks=stylegan2, penalties=None, **options):
     discriminator = Discriminator(trunk, EqualisedHead(trunk.features, 0))
     generator = networks.Generator(LATENT, 2, SIDE, 1, max_width=4, w_dim=5, mapping_layers=2)
     options = {"classes": 0, "batch_size": 4, "latent_dim": LATENT, "beta1": 0.0, **options}
-    model = cls(generator, discriminator, NonSaturating(), penalties or {"r1": R1(0.1)}, NoAugment(), **options)
+    model = gan_of(cls, generator, discriminator, penalties=penalties or {"r1": R1(0.1)}, **options)
     return attach(model.double())
 
 
 def turn_of(model, player="discriminator", rows=None):
     """A turn without real images."""
-    n = model.batch_size
-    turn = Turn(model, player, 0, 0, torch.zeros(n, 1, SIDE, SIDE).double(), torch.zeros(n).long(), frozenset())
+    n = model.share.batch_size
+    reals = MicroBatch(torch.zeros(n, 1, SIDE, SIDE).double(), torch.zeros(n).long())
+    turn = model.turn_type(model, player, 0, 0, reals, frozenset())
     if rows is not None:
         turn.draws = lambda purpose: Draws(model.seed, 0, f"{player}/0/{purpose}", rows, dtype=torch.float64)
     return turn
 
 
 def step(model):
-    n = model.growth.batch_size_at(model.iteration) if isinstance(model, StyleGAN) else model.batch_size
+    n = model.growth.batch_size_at(model.iteration) if isinstance(model, StyleGAN) else model.share.batch_size
     stream = torch.Generator().manual_seed(model.iteration)
     images = torch.randint(256, (n, 1, SIDE, SIDE), dtype=torch.uint8, generator=stream)
     model.training_step((images, torch.zeros(n, dtype=torch.int64)), 0)
@@ -53,7 +54,7 @@ def step(model):
 
 def test_the_share_of_mixed_images_and_their_crossovers():
     model = style_gan(batch_size=4000, style_mixing=0.6)
-    options = model.generator_options(turn_of(model), "fake")
+    options = turn_of(model).options("fake")
     crossover = options["crossover"]
     counts = [(crossover == layer).double().mean().item() for layer in range(5)]
     # 1, 2, 3: the first layer of the second style, each a third of the mixed ones; 4: none
@@ -63,18 +64,18 @@ def test_the_share_of_mixed_images_and_their_crossovers():
 
 def test_mixing_is_a_function_of_the_row_and_of_the_purpose():
     model = style_gan(batch_size=8)
-    whole = model.generator_options(turn_of(model), "fake")
-    part = model.generator_options(turn_of(model, rows=Rows(4, 8, 8)), "fake")
+    whole = turn_of(model).options("fake")
+    part = turn_of(model, rows=Rows(4, 8, 8)).options("fake")
     assert all(torch.equal(part[key], whole[key][4:]) for key in whole)
-    again, other = (model.generator_options(turn_of(model), purpose) for purpose in ("fake", "consistency"))
+    again, other = (turn_of(model).options(purpose) for purpose in ("fake", "consistency"))
     assert torch.equal(again["mixing"], whole["mixing"]) and not torch.equal(other["mixing"], whole["mixing"])
-    assert style_gan(style_mixing=0.0).generator_options(turn_of(model), "fake") == {}
+    assert turn_of(style_gan(style_mixing=0.0)).options("fake") == {}
 
 
 def test_images_of_a_turn_have_the_first_style_before_the_crossover_and_the_second_from_it_on():
     model = style_gan(style_mixing=1.0)
     turn = turn_of(model, "generator")
-    options = model.generator_options(turn, "fake")
+    options = turn.options("fake")
     network = model.generator.eval()  # so that w_avg stays
     labels = turn.fake_labels
     first, second = (network.styles(z, labels)[:, 0] for z in (turn.latents, options["mixing"]))
@@ -94,17 +95,14 @@ def test_a_growing_stylegan_mixes_the_layers_of_its_stage():
     model = style_gan(
         StyleGAN, stylegan, start_resolution=4, fade_kimg=0.008, stable_kimg=0.004, batch_sizes=[4], style_mixing=1.0
     )
-    assert (model.layers, model.generator_options(turn_of(model), "fake")["crossover"].unique().tolist()) == (2, [1])
+    assert (model.layers, turn_of(model).options("fake")["crossover"].unique().tolist()) == (2, [1])
     layers = []
-    make = model.make_images
 
-    def watched(*args):
+    def watched(network, inputs, images):
         layers.append(model.layers)
-        images = make(*args)
         assert images.shape[-1] == 8  # whatever the stage
-        return images
 
-    model.make_images = watched
+    model.generator.register_forward_hook(watched)
     for _ in range(4):
         step(model)
     assert layers == [2, 2, 4, 4, 4, 4, 4, 4]
@@ -165,7 +163,7 @@ def test_path_length_is_that_of_the_styles():
     model.generator.decay = 1.0  # w_avg stays
     term = penalty(turn)
     latents = turn.draws("path_length/latents").normal(LATENT)
-    options = model.generator_options(turn, "path_length")
+    options = turn.options("path_length")
     ws = model.generator.styles(latents, turn.fake_labels, **options).detach()
     y = turn.draws("path_length/noise").normal(1, SIDE, SIDE) / SIDE
 
@@ -206,7 +204,8 @@ def test_path_length_and_lazy_r1_are_due_on_their_own_steps():
 def test_generators_without_styles_and_senseless_shares_are_refused():
     with pytest.raises(InputError, match="choose stylegan or stylegan2"):
         plain = dense_gan()
-        StyleBased(
+        gan_of(
+            StyleBased,
             plain.generator,
             plain.discriminator,
             NonSaturating(),

@@ -1,22 +1,23 @@
 """The unrolled GAN: gradients through D's simulated steps, and a D that is left exactly as it was."""
 
 import copy
+import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import Dense, Flat, attach, batch
+from tiny import Dense, Flat, attach, batch, gan_of
 from torch import nn
 
 from saddle.augment import NoAugment
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads import LinearHead
 from saddle.losses import Minimax, NonSaturating, RelativisticAverage, Wasserstein
-from saddle.models.unrolled import RULES, Unrolled, averaged_gradients, root
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Linear
+from saddle.models import optimisers
+from saddle.models.unrolled import RULES, Simulated, Unrolled, UnrolledTurn, averaged_gradients, root
 from saddle.networks.norm import BatchNorm, spectral_norm
-from saddle.optimizers import make_optimizer
 from saddle.penalties import R1, LeCam
-from saddle.turn import Turn
 
 B = 6
 
@@ -39,9 +40,10 @@ def unrolled(penalties=None, *, trunk=None, loss=None, **options):
     torch.manual_seed(0)
     trunk = trunk or Dense(features=5)
     options = {"d_lr": 0.3, "optimizer": "sgd", "beta1": 0.0, "eps": 1e-3} | options
-    model = Unrolled(
+    model = gan_of(
+        Unrolled,
         Flat(3),
-        Discriminator(trunk, Linear(trunk.features, 0)),
+        Discriminator(trunk, LinearHead(trunk.features, 0)),
         loss or NonSaturating(),
         penalties or {},
         NoAugment(),
@@ -55,7 +57,7 @@ def unrolled(penalties=None, *, trunk=None, loss=None, **options):
 
 def turn_of_g(model):
     (reals,) = model.reals(*batch(model))
-    return Turn(model, "generator", 0, 0, *reals[0], frozenset())
+    return UnrolledTurn(model, "generator", 0, 0, reals[0], frozenset())
 
 
 def objective(model):
@@ -72,9 +74,9 @@ def value_after_real_steps(model, steps):
     """G's loss by the slow road: a copy of D, and of its optimiser's state, steps for real; then minus its loss."""
     turn = turn_of_g(model)
     discriminator = copy.deepcopy(model.discriminator)
-    options = dict(model.optimizer_options)
-    lr = model.lr["discriminator"] if model.unroll_lr is None else model.unroll_lr
-    optimizer = make_optimizer(parameters=discriminator.parameters(), lr=lr, **options)
+    own, rules = model.optimisers, model.rules
+    lr = own.d_lr if rules.unroll_lr is None else rules.unroll_lr
+    (optimizer,) = dataclasses.replace(own, d_lr=lr).make({"discriminator": discriminator})
     optimizer.load_state_dict(copy.deepcopy(model.player("discriminator")[1].optimizer.state_dict()))
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -123,7 +125,7 @@ def test_plain_gradient_steps_ignore_the_state():
     options = {"optimizer": "adam", "d_lr": 0.05, "unroll_steps": 2, "unroll_optimizer": "sgd", "unroll_lr": 0.7}
     model = some_real_steps(unrolled(**options))
     plain = copy.deepcopy(model)
-    plain.optimizer_options["name"], plain.optimizer_options["beta1"] = "sgd", 0.0
+    plain.optimisers.name, plain.optimisers.beta1 = "sgd", 0.0
     attach(plain)
     assert objective(model).item() == pytest.approx(value_after_real_steps(plain, 2), rel=1e-9)
 
@@ -189,7 +191,7 @@ def test_closed_form_of_the_bilinear_game(steps):
         model.discriminator.head.linear.bias.fill_(0.0)
     model.discriminator.head.requires_grad_(False)
     (reals,) = model.reals(*batch(model, side=1))
-    turn = Turn(model, "generator", 0, 0, *reals[0], frozenset())
+    turn = UnrolledTurn(model, "generator", 0, 0, reals[0], frozenset())
     model._learning = {"trunk.weight"}
     bias = model.generator.linear.bias
     (gradient,) = torch.autograd.grad(model.generator_objective(turn), bias)
@@ -231,7 +233,7 @@ def test_statistics_move_along_with_the_simulated_steps():
     real = copy.deepcopy(model)
     attach(real)
     turn = turn_of_g(model)
-    real.draw_latents = lambda draws: turn.latents
+    real.prior = SimpleNamespace(draw=lambda draws: turn.latents, labels="uniform", classes=0)
     for k in range(2):
         real.discriminator_step(k, next(iter(real.reals(*batch(real)))))
     for name, value in real.discriminator.named_buffers():
@@ -245,7 +247,7 @@ def test_penalties_and_lazy_ones_are_part_of_a_simulated_step():
     plain, every = unrolled(unroll_steps=1), unrolled({"r1": R1(5.0)}, unroll_steps=1)
     lazy = unrolled({"r1": R1(5.0, every=2)}, unroll_steps=1)  # due at even steps; D's next step is number 1
     assert objective(lazy).item() == objective(plain).item() != objective(every).item()
-    lazy.unroll_steps = every.unroll_steps = 2
+    lazy.rules = every.rules = dataclasses.replace(lazy.rules, unroll_steps=2)
     assert objective(lazy).item() not in (objective(plain).item(), objective(every).item())
 
 
@@ -255,7 +257,7 @@ def test_the_generators_own_loss_at_the_end():
     # minimax: minus D's loss, without the term of the real images, which depends on G through D's parameters
     assert objective(model).item() != pytest.approx(objective(saddle).item(), rel=1e-3)
     turn = turn_of_g(model)
-    turn.discriminator = model.unroll(turn)
+    assert isinstance(turn.discriminator, Simulated)
     assert objective(model).item() == pytest.approx(model.loss.generator(turn.fake_logits).item(), rel=1e-12)
     assert objective(unrolled(unroll_objective="loss", loss=RelativisticAverage())).requires_grad
 
@@ -286,9 +288,7 @@ def test_root_has_no_infinite_slope():
 
 
 def test_rules_have_the_names_of_the_optimisers():
-    from saddle.optimizers import OPTIMIZERS
-
-    assert set(RULES) == set(OPTIMIZERS)
+    assert set(RULES) == set(optimisers.RULES)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from saddle.errors import InputError
+from saddle.heads.labels import Projection
 from saddle.networks.biggan import Generator, Trunk
 from saddle.networks.blocks import SelfAttention
-from saddle.networks.heads import Projection
 
 LATENTS = {32: 80, 64: 100, 128: 120, 256: 140, 512: 128}
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from saddle.errors import InputError
+from saddle.heads.labels import Projection
 from saddle.networks.biggan_deep import DiscriminatorBlock, Generator, GeneratorBlock, Trunk
-from saddle.networks.heads import Projection
 
 
 def near(a, b):

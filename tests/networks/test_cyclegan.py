@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads.cyclegan import Patches
 from saddle.networks.cyclegan import (
     Generator,
-    Patches,
     PatchGAN,
     ResidualBlock,
     Translator,
@@ -15,7 +16,6 @@ from saddle.networks.cyclegan import (
     stack,
     unstack,
 )
-from saddle.networks.discriminator import Discriminator
 
 
 def parameters(module: nn.Module) -> int:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saddle.errors import InputError
+from saddle.heads.equalised import EqualisedHead
 from saddle.networks import equalised
 from saddle.networks.equalised import (
     HE,
     EqualisedConv2d,
-    EqualisedHead,
     EqualisedLinear,
     MinibatchStd,
     PixelNorm,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Linear
+from saddle.heads import LinearHead
 from saddle.networks.mlp import Dropout, Generator, Maxout, Trunk
 from saddle.networks.norm import BatchNorm
 from saddle.randomness import Draws, Rows, layer_noise_from
@@ -26,7 +26,7 @@ def test_parameters_of_the_first_gan_on_mnist():
     """100 - 1200 - 1200 - 784, and 784 - 240 maxout units of 5 pieces, twice, - 1."""
     with torch.device("meta"):
         generator, trunk = Generator(100, 1200, 28, 1), Trunk(1200, 28, 1)
-        head = Linear(trunk.features, 0)
+        head = LinearHead(trunk.features, 0)
     assert parameters(generator) == 101 * 1200 + 1201 * 1200 + 1201 * 784
     assert trunk.features == 240
     assert parameters(trunk, head) == 785 * 1200 + 241 * 1200 + 241
@@ -155,7 +155,7 @@ def test_dropout_of_two_processes_is_that_of_one():
 def test_dropout_of_packed_images(packing):
     torch.manual_seed(0)
     trunk = Trunk(20, 2, packing, dropout=0.5, input_dropout=0.2)
-    discriminator = Discriminator(trunk, Linear(trunk.features, 0), packing).train()
+    discriminator = Discriminator(trunk, LinearHead(trunk.features, 0), packing).train()
     images = torch.randn(4, 1, 2, 2)
     with layer_noise_from(draws()):
         whole = discriminator(images, LABELS).logits

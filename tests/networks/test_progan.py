@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from saddle.errors import InputError
+from saddle.heads.equalised import EqualisedHead
 from saddle.models.ema import EMA
-from saddle.networks.equalised import EqualisedConv2d, EqualisedHead, EqualisedLinear, pixel_norm
+from saddle.networks.equalised import EqualisedConv2d, EqualisedLinear, pixel_norm
 from saddle.networks.progan import Generator, Trunk, channels_at, enlarge, fade, shrink, sizes
 from saddle.networks.resample import Blur
 
@@ -148,7 +149,7 @@ def test_stage_and_alpha_are_in_the_checkpoint_and_follow_into_the_average():
     generator, trunk = tiny()
     average = EMA(generator, 0.9)
     generator.grow(1, 0.25), trunk.grow(1, 0.25)
-    average.update(generator, 100)
+    average.update(generator, 100, images=8)
     assert average.module.grown == (1, 0.25)
     fresh = tiny(seed=1)
     fresh[0].load_state_dict(generator.state_dict()), fresh[1].load_state_dict(trunk.state_dict())

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from saddle.errors import InputError
-from saddle.networks.r3gan import Generator, LabelProjection, LinearHead, ResidualBlock, Trunk, widths
+from saddle.heads.r3gan import LabelProjection, UnbiasedHead
+from saddle.networks.r3gan import Generator, ResidualBlock, Trunk, widths
 
 PRESETS = {  # resolution, width, full sizes, classes; the published widths and groups
     "CIFAR-10": (32, 768, 4, 0, [768] * 4, [96] * 4),
@@ -48,7 +49,7 @@ def test_presets(name):
     with torch.device("meta"):
         generator = Generator(64, width, resolution, 3, full, classes=classes)
         trunk = Trunk(width, resolution, 3, full)
-        head = (LabelProjection if classes else LinearHead)(trunk.features, classes)
+        head = (LabelProjection if classes else UnbiasedHead)(trunk.features, classes)
     assert widths(resolution, width, full) == channels
     for network, order in ((generator, 1), (trunk, -1)):
         layers = blocks(network)[::order]
@@ -66,7 +67,7 @@ def test_both_networks_are_of_one_size_at_256():
     with torch.device("meta"):
         generator, trunk = Generator(64, 768, 256, 3), Trunk(768, 256, 3)
     assert parameters(generator) / 1e6 == pytest.approx(23.06, abs=0.01)
-    assert parameters(trunk, LinearHead(768, 0)) / 1e6 == pytest.approx(23.01, abs=0.01)
+    assert parameters(trunk, UnbiasedHead(768, 0)) / 1e6 == pytest.approx(23.01, abs=0.01)
 
 
 def test_block_by_hand():
@@ -102,7 +103,7 @@ def test_initial_weights():
     head = LabelProjection(128, 10)
     assert head.linear.weight.std().item() == pytest.approx(1 / math.sqrt(128), rel=0.03)
     assert head.embedding.weight.std().item() == pytest.approx(1 / math.sqrt(1280), rel=0.06)
-    assert LinearHead(4096, 0).linear.weight.std().item() == pytest.approx(1 / 64, rel=0.05)
+    assert UnbiasedHead(4096, 0).linear.weight.std().item() == pytest.approx(1 / 64, rel=0.05)
 
 
 def tiny(classes=0):

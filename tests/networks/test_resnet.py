@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from saddle.errors import InputError
+from saddle.heads import LinearHead
+from saddle.heads.labels import Projection
 from saddle.networks.blocks import SelfAttention
-from saddle.networks.heads import Linear, Projection
 from saddle.networks.norm import NORMS, BatchNorm
 from saddle.networks.resnet import PLANS, Generator, Trunk
 
@@ -21,7 +22,7 @@ def published(resolution):
     width = {32: 256}.get(resolution, 64)
     with torch.device("meta"):
         trunk = Trunk(width, resolution, 3)
-        return Generator(128, width, resolution, 3), trunk, Linear(trunk.features, 0, "spectral")
+        return Generator(128, width, resolution, 3), trunk, LinearHead(trunk.features, 0, "spectral")
 
 
 def test_parameters_at_32_pixels_are_the_published_ones():
@@ -50,7 +51,7 @@ def test_parameters_at_48_pixels_by_hand():
 def test_parameters_of_wgan_gp_in_millions():
     with torch.device("meta"):
         trunk = Trunk(256, 32, 3, "mean", norm="layer")
-        critic = parameters(trunk, Linear(trunk.features, 0))
+        critic = parameters(trunk, LinearHead(trunk.features, 0))
         assert parameters(Generator(128, 256, 32, 3)) / 1e6 == pytest.approx(4.28, abs=0.005)
     assert critic / 1e6 == pytest.approx(1.06, abs=0.005)
 

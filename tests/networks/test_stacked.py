@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
+from saddle.heads.stacked import Level
 from saddle.losses import Minimax
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.stacked import Encoder, FeatureDiscriminator, Generator, Level, Trunk
+from saddle.networks.stacked import Encoder, FeatureDiscriminator, Generator, Trunk
 from saddle.randomness import SampleDraws, layer_noise_from
 
 

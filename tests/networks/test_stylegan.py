@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from saddle.heads.equalised import EqualisedHead
 from saddle.networks import stylegan
-from saddle.networks.equalised import EqualisedHead, pixel_norm
+from saddle.networks.equalised import pixel_norm
 from saddle.networks.progan import Growing
 from saddle.networks.stylegan import Generator, Mapping, Style, Trunk
 from saddle.randomness import Draws, Rows, layer_noise_from

@@ -9,12 +9,12 @@ from scipy.signal import correlate2d
 from torch import nn
 
 from saddle.errors import InputError
-from saddle.networks.equalised import EqualisedHead, pixel_norm
+from saddle.heads.equalised import EqualisedHead, MappedProjection
+from saddle.networks.equalised import pixel_norm
 from saddle.networks.resample import SMOOTH, taps
 from saddle.networks.stylegan2 import (
     Block,
     Generator,
-    MappedProjection,
     Mapping,
     StyledConvolution,
     ToImage,

@@ -7,14 +7,11 @@ random numbers of its own row, so that any number of processes sees the same ima
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from saddle.randomness import Draws
-
-if TYPE_CHECKING:
-    from saddle.turn import Turn
+from saddle.turn import Turn
 
 
 class Augment(nn.Module, ABC):
@@ -33,15 +30,16 @@ class Augment(nn.Module, ABC):
         """What D is told is real in its own turn, before any transformation: the real images, [b, C, H, W]."""
         return turn.real
 
-    def observe(self, real_logits: Tensor) -> None:
-        """Take note of D's logits of real images [B], gathered from all processes, above the loss's `boundary`."""
+    def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
+        """Take note of D's logits of real images [B], gathered from all processes, above the loss's `boundary`.
+
+        Returns:
+            What is worth a line in the log, 0-d by name: logged as train/augment/<name>.
+        """
+        return {}
 
     def after_step(self, images: int) -> None:
         """Adapt, given the number of real images of D's step, over all processes."""
-
-    def scalars(self) -> dict[str, Tensor]:
-        """What is worth a line in the log, 0-d by name: logged as train/augment/<name>."""
-        return {}
 
 
 class NoAugment(Augment):

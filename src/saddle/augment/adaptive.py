@@ -41,15 +41,16 @@ class Adaptive(Augment):
         for name in ("signs", "logits", "images", "steps"):
             self.register_buffer(name, torch.zeros(()))
 
-    def scalars(self) -> dict[str, Tensor]:
-        """`p`, the strength."""
-        return {"p": self.p}
-
     @torch.no_grad()
-    def observe(self, real_logits: Tensor) -> None:
-        """Add the signs of D's logits of real images [B], all processes', from the boundary; not finite counts 0."""
+    def observe(self, real_logits: Tensor) -> dict[str, Tensor]:
+        """Add the signs of D's logits of real images [B], all processes', from the boundary; not finite counts 0.
+
+        Returns:
+            `p`, the strength.
+        """
         self.signs += real_logits.sign().nan_to_num(0.0).sum()
         self.logits += real_logits.numel()
+        return {"p": self.p.clone()}  # a copy, which the controller does not change
 
     @torch.no_grad()
     def after_step(self, images: int) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from saddle.augment.adaptive import Adaptive
 from saddle.randomness import Draws
-
-if TYPE_CHECKING:
-    from saddle.turn import Turn
+from saddle.turn import Turn
 
 
 class APA(Adaptive):
@@ -33,5 +29,5 @@ class APA(Adaptive):
         """Real images, some of them pseudo-real, [b, C, H, W]."""
         draws = turn.draws("pseudo")
         chosen = draws.uniform(1, 1, 1) < self.p
-        latents = turn.model.draw_latents(turn.draws("pseudo/latents"))
+        latents = turn.game.prior.draw(turn.draws("pseudo/latents"))
         return torch.where(chosen, turn.generate(latents, turn.real_labels, "pseudo"), turn.real)

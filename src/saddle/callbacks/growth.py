@@ -31,7 +31,7 @@ class GrowthGrid(SampleGrid):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Draw where an interval or a stage ends."""
         growth, iteration = getattr(pl_module, "growth", None), pl_module.iteration
-        if growth is not None and growth.part_at(iteration).stage != growth.part_at(iteration - 1).stage:
+        if growth is not None and growth.phase_at(iteration).stage != growth.phase_at(iteration - 1).stage:
             self.draw(trainer, pl_module)
         else:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
@@ -42,10 +42,10 @@ class GrowthGrid(SampleGrid):
         growth = getattr(pl_module, "growth", None)
         if not trainer.is_global_zero or growth is None or len(growth.stages) < 2:
             return
-        stage = growth.part_at(pl_module.iteration - 1).stage
+        stage = growth.phase_at(pl_module.iteration - 1).stage
         folder = self.folder / "samples" / "growth"
         with paused(trainer):
-            labels = torch.arange(self.columns) % pl_module.classes if pl_module.conditional else None
+            labels = torch.arange(self.columns) % pl_module.prior.classes if pl_module.conditional else None
             images, _ = pl_module.sample(0, self.columns, seed=pl_module.seed, labels=labels)
             save_grid(images, self.columns, folder / f"{4 * 2**stage:04d}.png")
             rows = [folder / f"{4 * 2**s:04d}.png" for s in growth.stages if s <= stage]

@@ -100,7 +100,7 @@ def logits_on(model: Any, real: Tensor, window: Window, side: int = 100) -> Tens
 def _best(model: Any, packs: Tensor) -> Tensor:
     """The largest logit of each pack [n, packing, 2] over the classes, [n]."""
     images = packs.flatten(0, 1)[:, :, None, None].to(model.device, model.dtype)
-    labels = range(model.classes) if model.conditional else [0]
+    labels = range(model.prior.classes) if model.conditional else [0]
     each = [model.discriminator(images, torch.full((len(images),), y, device=model.device)).logits for y in labels]
     return torch.stack(each).amax(0).float()
 

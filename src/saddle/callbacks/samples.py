@@ -44,7 +44,7 @@ class SampleGrid(Callback):
         if not trainer.is_global_zero:
             return
         with paused(trainer):
-            rows = min(pl_module.classes, self.max_rows) if pl_module.conditional else self.columns
+            rows = min(pl_module.prior.classes, self.max_rows) if pl_module.conditional else self.columns
             labels = torch.arange(rows).repeat_interleave(self.columns) if pl_module.conditional else None
             images, _ = pl_module.sample(0, rows * self.columns, seed=pl_module.seed, labels=labels)
             path = self.folder / "samples" / f"{pl_module.iteration:08d}.png"

@@ -50,7 +50,7 @@ class StyleGrid(SampleGrid, ABC):
 
     def column(self, model: Any, latents: Tensor, **options: Any) -> Tensor:
         """One column, [rows, C, H, W]: images of latents [rows, latent_dim], the same noise in every column."""
-        labels = (torch.arange(len(latents)) % max(model.classes, 1)).to(model.device)
+        labels = (torch.arange(len(latents)) % max(model.prior.classes, 1)).to(model.device)
         with model.drawing(SampleDraws(model.seed, "noise", 0, len(latents))) as network:
             return network(latents, labels, **options).to(model.dtype)
 

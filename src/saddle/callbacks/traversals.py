@@ -118,5 +118,5 @@ class CodeScores(Evaluation):
         for rows in blocks(self.samples, self.batch, rank(), world_size()):
             images, _ = model.sample(rows.start, rows.stop, seed=self.seed)
             seen = self.extractor(to_uint8(images)).logits.argmax(1)
-            metric.update(model.sampled_categories(self.seed, rows.start, rows.stop), seen)
+            metric.update(model.prior.sample_categories(self.seed, rows.start, rows.stop, 0), seen)
         return float(metric.compute())

@@ -44,7 +44,7 @@ class Walks(SampleGrid):
 
     def images(self, model: Any) -> Tensor:
         """The images of all walks, row by row: [rows * columns, C, H, W]."""
-        labels = (torch.arange(self.max_rows) % max(model.classes, 1)).to(model.device)
+        labels = (torch.arange(self.max_rows) % max(model.prior.classes, 1)).to(model.device)
         columns = []
         for latents in self.latents(model):
             with model.drawing(SampleDraws(model.seed, "noise", 0, self.max_rows)) as network:  # one noise a row
@@ -57,6 +57,7 @@ class Walks(SampleGrid):
         first, last = ends[: self.max_rows], ends[self.max_rows :]
         ways = []
         for t in torch.linspace(0, 1, self.columns, dtype=torch.float64):
-            way = slerp(first, last, t.expand(len(first))) if model.latent == "normal" else torch.lerp(first, last, t)
+            normal = model.prior.law == "normal"
+            way = slerp(first, last, t.expand(len(first))) if normal else torch.lerp(first, last, t)
             ways.append(way.to(model.device, model.dtype))
         return ways

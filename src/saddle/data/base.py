@@ -112,7 +112,9 @@ class DataModule(LightningDataModule):
         images: int | Tensor = len(self.train_set)
         if self.limit:
             images = torch.randperm(len(self.train_set), generator=generator(0, "limit"))[: self.limit]
-        iterations = Iterations(images, model.seed, model.share, model.d_steps, start=model.iteration, sizes=sizes)
+        iterations = Iterations(
+            images, model.seed, model.share, model.rules.d_steps, start=model.iteration, sizes=sizes
+        )
         return Loader(self.train_set, iterations, self.workers)
 
     def _load(self, part: Part) -> ImageSet:

@@ -109,7 +109,7 @@ class Unpaired(DataModule):
         if not hasattr(model, "translate"):
             return super().train_dataloader()
         sizes = len(self.domains[A]), len(self.domains[B])
-        order = Pairings(sizes, model.seed, model.share, model.d_steps, start=model.iteration)
+        order = Pairings(sizes, model.seed, model.share, model.rules.d_steps, start=model.iteration)
         return Loader(Pairs(*self.domains), order, self.workers)
 
 

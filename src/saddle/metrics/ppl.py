@@ -192,7 +192,7 @@ class PerceptualPathLength(ModelMetric):
     def update(self, model: Any, rows: Rows, *, seed: int, ema: bool, truncation: float | None) -> None:
         """Take in the paths number `rows` of a model; see `ModelMetric`."""
         network = model.ema.module if ema else model.generator
-        labels = rows_integers(seed, "labels", rows.start, rows.stop, max(model.classes, 1)).to(model.device)
+        labels = rows_integers(seed, "labels", rows.start, rows.stop, max(model.prior.classes, 1)).to(model.device)
         other = int(torch.randint(2**31, (), generator=generator(seed, "ppl/other end")))
         ends = [model.sample_latents(s, rows.start, rows.stop, truncation).to(model.device) for s in (seed, other)]
         t = torch.zeros(len(rows), dtype=torch.float64, device=model.device)

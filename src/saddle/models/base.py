@@ -2,73 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from saddle import latents
 from saddle.augment import Augment
-from saddle.distributed import Delayed, Share, average_gradients, rank, world_size
+from saddle.data.loader import BatchSizes
+from saddle.discriminator import Discriminator
+from saddle.distributed import Delayed, Share, average_gradients
 from saddle.errors import InputError
 from saddle.images import from_data
 from saddle.losses import Loss
 from saddle.models.ema import EMA
 from saddle.models.guard import Guard
-from saddle.models.tracker import Noted, Tracker
-from saddle.networks.discriminator import Discriminator
+from saddle.models.optimisers import Optimisers
+from saddle.models.tracker import Tracker
 from saddle.networks.norm import power_iterate
-from saddle.optimizers import make_optimizer
-from saddle.penalties import Penalty
-from saddle.randomness import Draws, Numbers, SampleDraws, layer_noise_from, rows_integers
-from saddle.schedules import Schedules
-from saddle.turn import Player, Turn
+from saddle.penalties import Penalty, due
+from saddle.prior import Prior
+from saddle.randomness import Draws, Numbers, SampleDraws, layer_noise_from
+from saddle.schedules import Place, Schedules
+from saddle.turn import MicroBatch, Player, Turn
 
-if TYPE_CHECKING:
-    from saddle.data.loader import BatchSizes
+Reals = list[MicroBatch]  # of one update
 
-Reals = list[tuple[Tensor, Tensor]]  # the micro-batches of one update: images in [-1, 1] and labels
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of the game. A variant adds its own in a subclass; the options of conf/model of these names set them.
+
+    Args:
+        d_steps: D updates per iteration.
+        top_k: share of G's images, those that D calls most real, that its loss keeps in the end (Sinha et al. 2020); 1
+            keeps all.
+        top_k_decay: factor of that share per iteration, from 1 down to `top_k`.
+    """
+
+    d_steps: int = 1
+    top_k: float = 1.0
+    top_k_decay: float = 0.9999
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the data, the trainer and the command line say of a run.
+
+    Args:
+        batch_size: real images of one D update over all processes.
+        accumulate: micro-batches per update.
+        flip: mirror real images at random.
+        precision: "32", "64", "bf16-mixed" or "16-mixed"; `GAN.sample` follows it too.
+        nonfinite: "stop" or "skip" at a step with a non-finite gradient.
+        seed: of every random number that training draws.
+    """
+
+    batch_size: int
+    accumulate: int = 1
+    flip: bool = False
+    precision: str = "32"
+    nonfinite: str = "stop"
+    seed: int = 0
 
 
 class GAN(LightningModule):
     """A generator and a discriminator, trained with manual optimisation.
 
-    One training step is one iteration: `d_steps` updates of D, then one of G. A variant whose steps differ overrides
-    `discriminator_step` or `generator_step`; losses, penalties, heads, networks and augmentations are given.
+    One training step is one iteration: `d_steps` updates of D, then one of G; notebooks/one_step.py writes both out for
+    one model. Losses, penalties, heads, networks and augmentations are given. A variant whose steps differ overrides
+    `play`, `discriminator_step`, `generator_step` or an objective; one whose turns hold other things has a `turn_type`,
+    one with options of its own a `rules_type`.
 
     Args:
-        generator: latents [B, latent_dim] and labels [B] to images [B, C, H, W] in [-1, 1].
+        generator: latents [B, dim] and labels [B] to images [B, C, H, W] in [-1, 1].
         discriminator: trunk and head.
         loss: the adversarial objective.
         penalties: regularisers by name.
         augment: what D sees of images.
-        classes: number of classes; 0 without labels.
-        batch_size: real images of one D update over all processes.
-        latent_dim: length of a latent vector.
-        latent: its prior, "normal" or "uniform".
-        d_steps: D updates per iteration.
-        optimizer: "adam", "rmsprop" or "sgd".
-        g_lr, d_lr: learning rates of G and D.
-        beta1, beta2, eps: constants of the optimiser.
-        ema: decay of G's moving average, in [0, 1); 0 for none.
-        ema_start: iterations before the average starts.
-        ema_kimg, ema_rampup: its half-life in thousands of images, which replaces `ema` where it is above 0, and the
-            share of the images shown that the half-life cannot exceed, 0 for no bound.
+        prior: of latents and labels.
+        optimisers: of both players.
+        ema: G's moving average.
+        rules: of the game, a `rules_type`.
+        facts: of the run.
         schedules: numbers that change during training, see `saddle.schedules.Schedules`.
-        top_k: share of G's images, those that D calls most real, that its loss keeps in the end (Sinha et al. 2020); 1
-            keeps all.
-        top_k_decay: factor of that share per iteration, from 1 down to `top_k`.
-        fake_labels: of the images that G makes in training: "uniform", every class as likely, or "real", those of the
-            real images at the same places of the batch.
-        flip: mirror real images at random.
-        accumulate: micro-batches per update.
-        precision: "32", "64", "bf16-mixed" or "16-mixed"; `sample` follows it too.
-        nonfinite: "stop" or "skip" at a step with a non-finite gradient.
-        seed: of every random number that training draws.
+
+    Raises:
+        InputError: for parts that do not fit each other.
     """
+
+    turn_type: ClassVar[type[Turn]] = Turn
+    rules_type: ClassVar[type[Rules]] = Rules
 
     def __init__(
         self,
@@ -78,48 +105,26 @@ class GAN(LightningModule):
         penalties: Mapping[str, Penalty],
         augment: Augment,
         *,
-        classes: int,
-        batch_size: int,
-        latent_dim: int,
-        latent: latents.Prior = "normal",
-        d_steps: int = 1,
-        optimizer: str = "adam",
-        g_lr: float = 2e-4,
-        d_lr: float = 2e-4,
-        beta1: float = 0.5,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        ema: float = 0.999,
-        ema_start: int = 0,
-        ema_kimg: float = 0.0,
-        ema_rampup: float = 0.0,
+        prior: Prior,
+        optimisers: Optimisers,
+        ema: EMA,
+        rules: Any,
+        facts: Facts,
         schedules: Mapping[str, Mapping[str, Any]] | None = None,
-        top_k: float = 1.0,
-        top_k_decay: float = 0.9999,
-        fake_labels: Literal["uniform", "real"] = "uniform",
-        flip: bool = False,
-        accumulate: int = 1,
-        precision: str = "32",
-        nonfinite: str = "stop",
-        seed: int = 0,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.batch_sizes: BatchSizes | None = None  # of the data, where they change during training
         self.generator, self.discriminator, self.loss = generator, discriminator, loss
         self.penalties: Mapping[str, Penalty] = nn.ModuleDict(penalties)  # type: ignore[assignment]
-        self.augment = augment
-        self.ema = EMA(generator, ema, ema_start, ema_kimg, ema_rampup, d_steps * batch_size)
-        self.classes, self.batch_size, self.latent_dim, self.latent = classes, batch_size, latent_dim, latent
-        self.d_steps, self.accumulate, self.flip, self.seed, self.precision = d_steps, accumulate, flip, seed, precision
-        self.top_k, self.top_k_decay, self.fake_labels = top_k, top_k_decay, fake_labels
-        if top_k < 1 and loss.reads_real:
+        self.augment, self.ema = augment, ema
+        self.prior, self.optimisers, self.rules, self.facts, self.seed = prior, optimisers, rules, facts, facts.seed
+        if rules.top_k < 1 and loss.reads_real:
             raise InputError(
-                f"model.top_k={top_k}: {type(loss).__name__} compares all images with real ones; leave it 1"
+                f"model.top_k={rules.top_k}: {type(loss).__name__} compares all images with real ones; leave it 1"
             )
-        self.optimizer_options: dict[str, Any] = {"name": optimizer, "beta1": beta1, "beta2": beta2, "eps": eps}
-        self.lr = {"discriminator": d_lr, "generator": g_lr}
-        self.guard = Guard(nonfinite, scaled=precision == "16-mixed")
+        self.share = Share.of_this_process(facts.batch_size, facts.accumulate)
+        self.guard = Guard(facts.nonfinite, scaled=facts.precision == "16-mixed")
         self.iteration = 0  # finished iterations
         self.stop_vote = 0.0  # this process's wish to stop, which rides along with G's gradients
         self.scores: dict[str, float] = {}  # the latest of every recorded scalar
@@ -127,35 +132,43 @@ class GAN(LightningModule):
         self.last_logits: dict[str, Tensor] = {}  # D's of its last update: real and fake, [B] over all processes
         self._stop_votes = Delayed()
         self._terms: dict[str, Tensor] = {}  # what the loss of the present step is made of, by logged name
-        self._scalars = Tracker()
-        self.schedules = Schedules(self, schedules or {})
+        self._scalars: list[tuple[str, Tensor]] = []  # tracked since the last iteration ended
+        self._tracker = Tracker()
+        places = {name: Place(optimisers, name) for name in ("g_lr", "d_lr", "beta2")}
+        places |= {"ema": Place(ema, "decay"), "ema_kimg": Place(ema, "half_life")}
+        self.schedules = Schedules(schedules or {}, places, augment, penalties)
 
     # ---- the two steps ------------------------------------------------------------------------------------------
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One iteration on this process's share of `d_steps` batches: images (uint8) and labels, update by update."""
-        self.guard.check()
-        self.schedules.apply(self)
-        for k, reals in enumerate(self.reals(*batch)):
-            self.discriminator_step(self.iteration * self.d_steps + k, reals)
-        self.generator_step(self.iteration, reals)
-        self.ema.update(self.generator, self.iteration)
+        if self.schedules:
+            self.schedules.apply(self.iteration, self.kimg)
+            self.optimisers.renew()
+        self.play(self.reals(*batch))
+        self.ema.update(self.generator, self.iteration, self.rules.d_steps * self.share.batch_size)
         self.iteration += 1
+        self._sums()
+
+    def play(self, updates: Iterator[Reals]) -> None:
+        """The steps of one iteration, on the real images of each update of D; G's turn has those of the last."""
+        for k, reals in enumerate(updates):
+            self.discriminator_step(self.iteration * self.rules.d_steps + k, reals)
+        self.generator_step(self.iteration, reals)
 
     def discriminator_step(self, step: int, reals: Reals) -> None:
         """D descends its loss on real images and on images that G makes for it without a graph."""
+        self.descend("discriminator", step, reals)
+        self.augment.after_step(self.share.batch_size)
 
-        def watched(turn: Turn) -> Tensor:
-            self.watch(turn)
-            return self.discriminator_objective(turn)
+    def generator_step(self, step: int, reals: Reals) -> list[Tensor]:
+        """G descends its loss through a D whose parameters are frozen: no gradient is computed for them.
 
-        self.descend("discriminator", step, reals, watched)
-        self.augment.after_step(self.batch_size)
-
-    def generator_step(self, step: int, reals: Reals) -> None:
-        """G descends its loss through a D whose parameters are frozen: no gradient is computed for them."""
+        Returns:
+            The images that it made for its step, without a graph, by micro-batch.
+        """
         with frozen(self.discriminator):
-            self.descend("generator", step, reals, self.generator_objective)
+            return self.descend("generator", step, reals)
 
     def discriminator_objective(self, turn: Turn) -> Tensor:
         """The adversarial loss of D."""
@@ -166,61 +179,67 @@ class GAN(LightningModule):
         real = turn.real_logits if self.loss.reads_real else None
         return self.loss.generator(self.most_real(turn.fake_logits), real)
 
-    def descend(self, player: Player, step: int, reals: Reals, objective: Callable[[Turn], Tensor]) -> None:
+    def descend(self, player: Player, step: int, reals: Reals) -> list[Tensor]:
         """One optimiser step of a player: its objective, its penalties that are due and its head's term.
 
         Args:
             player: who steps.
             step: the number of steps that the player has behind it.
             reals: the micro-batches of real images.
-            objective: the adversarial loss of one micro-batch.
+
+        Returns:
+            The generated images of the step, without a graph, by micro-batch.
         """
         network, optimizer = self.player(player)
-        penalties = {name: p for name, p in self.penalties.items() if p.acts_on(player)}
-        due = {name: p for name, p in penalties.items() if p.due(step)}
-        needs = frozenset[str]().union(*(p.needs for p in due.values()))
-        tracked = self.begin_step(optimizer)
+        objective = self.discriminator_objective if player == "discriminator" else self.generator_objective
+        terms, needs = due(self.penalties, player, step)
+        tracked, fakes = self.begin_step(optimizer), []
         power_iterate(network)
-        for micro, (images, labels) in enumerate(reals):
-            turn = Turn(self, player, step, micro, images, labels, needs)
-            loss = self.note(f"{player[0]}_loss", objective(turn))
-            for name, penalty in due.items():
-                label = name if penalty.player != "both" else f"{name}_{player}"
-                loss = self.add(loss, f"penalty/{label}", penalty(turn), penalty.every)
-            loss = self.add(loss, f"{player[0]}_head", turn.discriminator.head.loss(turn))
-            self.manual_backward(loss / self.accumulate)
+        for micro, batch in enumerate(reals):
+            turn = self.turn_type(self, player, step, micro, batch, needs)
+            if player == "discriminator":
+                self.watch(turn)
+            loss = self.term(f"{player[0]}_loss", objective(turn))
+            for name, penalty in terms.items():
+                value = penalty(turn)
+                loss = loss if value is None else loss + self.term(f"penalty/{name}", value, penalty.every)
+            value = turn.discriminator.head.loss(turn)
+            loss = loss if value is None else loss + self.term(f"{player[0]}_head", value)
+            self.manual_backward(loss / self.facts.accumulate)
+            fakes.append(turn.fake.detach())
         parameters = {f"{player}.{name}": p for name, p in network.named_parameters() if p.requires_grad}
         if self.end_step(optimizer, parameters, tracked, f"{player[0]}_grad_norm"):
-            for penalty in penalties.values():
-                penalty.after_step(self)
+            for penalty in self.penalties.values():
+                if penalty.acts_on(player):
+                    penalty.after_step(network)
+        return fakes
 
-    def begin_step(self, optimizer: Any) -> Noted:
-        """An optimiser step begins: no gradients, no terms; what it may have to take back is noted."""
+    def begin_step(self, optimizer: Any) -> int:
+        """An optimiser step begins: no gradients, no terms. How many scalars were tracked before it, for `end_step`."""
         optimizer.zero_grad()
         self._terms = {}
-        self.guard.begin(self)
-        return self._scalars.noted()
+        if self.guard.mode == "skip":
+            self.guard.keep(self)
+        return len(self._scalars)
 
-    def end_step(self, optimizer: Any, parameters: Mapping[str, Tensor], tracked: Noted, norm: str) -> bool:
+    def end_step(self, optimizer: Any, parameters: Mapping[str, Tensor], tracked: int, norm: str) -> bool:
         """Average the gradients over the processes and step, unless something is not finite; whether it stepped.
 
         Args:
             optimizer: in Lightning's wrapper.
             parameters: those of the player that learn, by full name.
-            tracked: the scalars before the step, which a step that is left out leaves as they were.
+            tracked: how many scalars were tracked before the step; one that is left out leaves no others.
             norm: the name under which the norm of the gradient is logged.
         """
         vote = next(iter(parameters.values())).new_tensor(self.stop_vote)
         votes, *sums = average_gradients(parameters.values(), torch.stack([vote, *self._terms.values()])).unbind()
         self._stop_votes.put(votes)
         terms = {f"train/{name}": value for name, value in zip(self._terms, sums, strict=True)}
-        if not self.guard.admits(optimizer.optimizer, parameters, self.iteration, terms=terms):
-            self._scalars.take_back(tracked)
+        if not self.guard.step(optimizer, parameters, self.iteration, terms):
+            del self._scalars[tracked:]
             return False
         if self.guard.norm is not None:
             self.track(norm, self.guard.norm)
-        optimizer.step()
-        self.guard.stepped(parameters, self.iteration)
         return True
 
     # ---- what the steps are made of -----------------------------------------------------------------------------
@@ -228,66 +247,43 @@ class GAN(LightningModule):
     def player(self, player: Player) -> tuple[nn.Module, Any]:
         """The network of a player and its optimiser in Lightning's wrapper."""
         optimizers: Any = self.optimizers()
-        d_optimizer, g_optimizer = optimizers
         if player == "discriminator":
-            return self.discriminator, d_optimizer
-        return self.generator, g_optimizer
+            return self.discriminator, optimizers[0]
+        return self.generator, optimizers[1]
 
     def most_real(self, logits: Tensor) -> Tensor:
         """The largest of G's logits [B]: the share that `top_k` keeps at this iteration."""
-        if self.top_k == 1:
+        if self.rules.top_k == 1:
             return logits
-        share = max(self.top_k, self.top_k_decay**self.iteration)
+        share = max(self.rules.top_k, self.rules.top_k_decay**self.iteration)
         return logits.topk(max(1, round(share * len(logits)))).values
 
-    def add(self, loss: Tensor, name: str, term: Tensor | None, factor: float = 1.0) -> Tensor:
-        """`loss` plus `factor` times a term, which is logged without the factor."""
-        return loss if term is None else loss + factor * self.note(name, term)
-
-    def note(self, name: str, term: Tensor) -> Tensor:
-        """Track a term of the present step's loss, and let the guard know it; the term itself."""
-        self.track(name, term)
+    def term(self, name: str, value: Tensor, factor: float = 1.0) -> Tensor:
+        """A term of the present step's loss, times a factor; it is logged, and the guard looks at it, without that."""
+        self.track(name, value)
         known = self._terms.get(name)
-        self._terms[name] = term.detach() if known is None else known + term.detach()
-        return term
-
-    @property
-    def share(self) -> Share:
-        """This process's part of the global batch."""
-        return Share(self.batch_size, world_size(), rank(), self.accumulate)
+        self._terms[name] = value.detach() if known is None else known + value.detach()
+        return factor * value
 
     def reals(self, images: Tensor, labels: Tensor) -> Iterator[Reals]:
         """The real images of each update, in [-1, 1] and mirrored at random where the data says so."""
         memory_format = torch.channels_last if images.dim() == 4 else torch.contiguous_format
-        pieces = zip(
-            images.chunk(self.d_steps * self.accumulate), labels.chunk(self.d_steps * self.accumulate), strict=True
-        )
+        accumulate, d_steps = self.facts.accumulate, self.rules.d_steps
+        pieces = zip(images.chunk(d_steps * accumulate), labels.chunk(d_steps * accumulate), strict=True)
         micro_batches = []
         for i, (x, y) in enumerate(pieces):
             x = from_data(x, self.dtype)
-            if self.flip:
-                update, micro = divmod(i, self.accumulate)
-                draws = Draws(self.seed, self.iteration, f"flip/{update}", self.share.rows(micro), x.device)
+            if self.facts.flip:
+                update, micro = divmod(i, accumulate)
+                draws = Draws(self.seed, self.iteration, f"flip/{update}", self.share.rows[micro], x.device)
                 x = torch.where(draws.uniform(1, 1, 1) < 0.5, x.flip(-1), x)
-            micro_batches.append((x.contiguous(memory_format=memory_format), y))
-        for k in range(self.d_steps):
-            yield micro_batches[k * self.accumulate : (k + 1) * self.accumulate]
+            micro_batches.append(MicroBatch(x.contiguous(memory_format=memory_format), y))
+        for k in range(d_steps):
+            yield micro_batches[k * accumulate : (k + 1) * accumulate]
 
-    def draw_latents(self, draws: Draws) -> Tensor:
-        """Latents of one micro-batch, [b, latent_dim]."""
-        return latents.draw(self.latent, draws, self.latent_dim)
-
-    def make_images(self, turn: Turn, latents: Tensor, labels: Tensor, purpose: str) -> Tensor:
-        """G's images [b, C, H, W] of latents and labels in training; `purpose` names the random streams."""
-        return self.generator(latents, labels, **self.generator_options(turn, purpose))
-
-    def generator_options(self, turn: Turn, purpose: str) -> dict[str, Any]:
-        """What G is given in training beside latents and labels."""
-        return {}
-
-    def draw_labels(self, turn: Turn) -> Tensor:
-        """Labels of the generated images of one micro-batch, int64 [b]; zeros without classes."""
-        return turn.real_labels if self.fake_labels == "real" else turn.draws("labels").integers(max(self.classes, 1))
+    def on_fit_start(self) -> None:
+        """Take the share of this process, now that the others are known."""
+        self.share = Share.of_this_process(self.share.batch_size, self.facts.accumulate)
 
     def on_train_end(self) -> None:
         """Learn of a bad last step, which a GPU tells only afterwards."""
@@ -295,18 +291,7 @@ class GAN(LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimisers of D and of G, in this order."""
-        return [
-            make_optimizer(parameters=network.parameters(), lr=self.lr[player], **self.optimizer_options)
-            for player, network in (("discriminator", self.discriminator), ("generator", self.generator))
-        ]
-
-    def renew_optimizers(self) -> None:
-        """Give the optimisers the learning rates and constants that are set now."""
-        for player in ("discriminator", "generator"):
-            for group in self.player(player)[1].optimizer.param_groups:
-                group["lr"] = self.lr[player]
-                if "betas" in group:
-                    group["betas"] = (group["betas"][0], self.optimizer_options["beta2"])
+        return self.optimisers.make({"discriminator": self.discriminator, "generator": self.generator})
 
     @property
     def kimg(self) -> float:
@@ -315,7 +300,7 @@ class GAN(LightningModule):
 
     def images_at(self, iteration: int) -> int:
         """Real images that the iterations before this one have shown to D, over all processes."""
-        return iteration * self.d_steps * self.batch_size
+        return iteration * self.rules.d_steps * self.share.batch_size
 
     @property
     def conditional(self) -> bool:
@@ -335,15 +320,17 @@ class GAN(LightningModule):
     # ---- scalars ------------------------------------------------------------------------------------------------
 
     def track(self, name: str, value: Tensor) -> None:
-        """Add to the running mean of a scalar; nothing waits for the device until `tracked` is called."""
-        self._scalars.add(name, value)
+        """Add a 0-d tensor, which must not be changed in place afterwards, to the running mean of a scalar.
+
+        Nothing waits for the device until `tracked` is called.
+        """
+        self._scalars.append((name, value.detach()))
 
     def watch(self, turn: Turn) -> None:
         """Track D's mean logits, its accuracy and what it estimates, and show its logits to the augmentation."""
         real, fake = turn.real_logits.detach(), turn.fake_logits.detach()
         boundary = self.loss.boundary(real, fake)
-        self.augment.observe(real - boundary)
-        for name, value in self.augment.scalars().items():
+        for name, value in self.augment.observe(real - boundary).items():
             self.track(f"augment/{name}", value)
         for name, estimate in self.loss.estimates(real, fake).items():
             self.track(f"estimate/{name}", estimate)
@@ -355,8 +342,14 @@ class GAN(LightningModule):
 
     def tracked(self) -> dict[str, float]:
         """The means since the last call, over all processes, as ``train/<name>``. Every process must call it."""
-        means = {f"train/{name}": value for name, value in self._scalars.means().items()}
+        means = {f"train/{name}": value for name, value in self._sums().means().items()}
         return means | ({"train/skipped_steps": float(self.skipped)} if means and self.guard.mode == "skip" else {})
+
+    def _sums(self) -> Tracker:
+        """The tracker, with all scalars so far."""
+        self._tracker.add(self._scalars)
+        self._scalars.clear()
+        return self._tracker
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is not a parameter or a buffer.
@@ -365,14 +358,14 @@ class GAN(LightningModule):
             NonFinite: if the step before was bad, as a GPU tells only afterwards; then nothing is written.
         """
         self.guard.check()
-        own = {"iteration": self.iteration, "skipped": self.skipped, **self._scalars.state_dict()}
+        own = {"iteration": self.iteration, "skipped": self.skipped, **self._sums().state_dict()}
         checkpoint["saddle"] = own
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
+        """Take up what `on_save_checkpoint` kept."""
         own = checkpoint["saddle"]
         self.iteration = own["iteration"]
-        self._scalars.load_state_dict(own, self.device)
+        self._tracker.load_state_dict(own, self.device)
         self.guard.skipped = own.get("skipped", 0)
 
     # ---- samples ------------------------------------------------------------------------------------------------
@@ -380,13 +373,13 @@ class GAN(LightningModule):
     def forward_context(self) -> AbstractContextManager:
         """The autocast context of `precision`, for use outside a training step."""
         kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-        if self.precision not in kinds:
+        if self.facts.precision not in kinds:
             return nullcontext()
-        return torch.autocast(self.device.type, kinds[self.precision], cache_enabled=False)
+        return torch.autocast(self.device.type, kinds[self.facts.precision], cache_enabled=False)
 
     def sample_latents(self, seed: int, start: int, stop: int, truncation: float | None = None) -> Tensor:
-        """The latents of the samples number `start` to `stop` of a seed: float32 [stop - start, latent_dim]."""
-        return latents.sample(self.latent, seed, start, stop, self.latent_dim, truncation)
+        """The latents of the samples number `start` to `stop` of a seed: float32 [stop - start, dim]."""
+        return self.prior.sample(seed, start, stop, truncation)
 
     @torch.no_grad()
     def sample(
@@ -413,7 +406,7 @@ class GAN(LightningModule):
         """
         z = self.sample_latents(seed, start, stop, truncation).to(self.device).type(self.dtype)
         if labels is None:
-            labels = rows_integers(seed, "labels", start, stop, max(self.classes, 1))
+            labels = self.prior.sample_labels(seed, start, stop)
         y = torch.full((stop - start,), labels) if isinstance(labels, int) else labels
         with self.drawing(SampleDraws(seed, "noise", start, stop), ema) as network:
             images = self.sample_images(network, z, y.to(self.device), truncation)

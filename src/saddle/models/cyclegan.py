@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.augment import NoAugment
+from saddle.data.unpaired import Unpaired
 from saddle.distributed import all_gather, rank
 from saddle.errors import InputError
+from saddle.heads.cyclegan import Patches
 from saddle.images import from_data
-from saddle.models.base import GAN, Reals
-from saddle.networks.cyclegan import DIRECTIONS, Direction, Generator, Patches, stack, unstack
+from saddle.models.base import GAN, Reals, Rules
+from saddle.networks.cyclegan import DIRECTIONS, Direction, Generator, stack, unstack
 from saddle.randomness import Draws, Rows
-from saddle.turn import Player, Turn
-
-if TYPE_CHECKING:
-    from saddle.data.unpaired import Unpaired
+from saddle.run.instantiate import instantiate
+from saddle.turn import Turn
 
 
 class Pool(nn.Module):
@@ -64,6 +66,50 @@ class Pool(nn.Module):
         return shown
 
 
+@dataclass(frozen=True)
+class Cycle(Rules):
+    """CycleGAN's rules.
+
+    Args:
+        cycle: weight of the cycle consistency.
+        identity: weight of the identity mapping, as a share of `cycle`; 0 for none.
+        adversarial: factor of the generators' adversarial loss.
+        pool: generated images that the history of each domain holds; 0 for none.
+        replace: probability that an image is exchanged for one of the history.
+        channels: of the images of each domain.
+        resolution: of the images that the networks see; larger ones are cropped at random.
+        inputs: the configuration of the data, from which `sample` takes images where there is no trainer.
+    """
+
+    cycle: float = 10.0
+    identity: float = 0.5
+    adversarial: float = 2.0
+    pool: int = 50
+    replace: float = 0.5
+    channels: int = 3
+    resolution: int = 256
+    inputs: Mapping[str, Any] | None = None
+
+
+class TranslationTurn(Turn):
+    """A turn in which G reads images instead of latents, and D sees the images that it is given."""
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """The stacks that G translates."""
+        return self.real
+
+    @cached_property
+    def fake_labels(self) -> Tensor:
+        """Those of the stacks."""
+        return self.real_labels
+
+    @cached_property
+    def fake(self) -> Tensor:
+        """The translations; in D's turn those of the history."""
+        return super().fake if self.batch.fake is None else self.batch.fake
+
+
 class CycleGAN(GAN):
     """Two generators that undo each other, and a discriminator for each domain.
 
@@ -82,42 +128,19 @@ class CycleGAN(GAN):
 
     What is sampled are the translations of the test images of A to domain B, in the order of the data.
 
-    Args:
-        *args: of `GAN`.
-        channels: of the images of each domain.
-        resolution: of the images that the networks see; larger ones are cropped at random.
-        cycle: weight of the cycle consistency.
-        identity: weight of the identity mapping, as a share of `cycle`; 0 for none.
-        adversarial: factor of the generators' adversarial loss.
-        pool: generated images that the history of each domain holds; 0 for none.
-        replace: probability that an image is exchanged for one of the history.
-        inputs: the configuration of the data, from which `sample` takes images where there is no trainer.
-        **options: of `GAN`.
-
     Raises:
         InputError: for networks, penalties, augmentations or options that do not fit two domains.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        channels: int,
-        resolution: int,
-        cycle: float = 10.0,
-        identity: float = 0.5,
-        adversarial: float = 2.0,
-        pool: int = 50,
-        replace: float = 0.5,
-        inputs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ):
-        super().__init__(*args, **options)
+    turn_type = TranslationTurn
+    rules_type = Cycle
+
+    def __init__(self, *parts: Any, **more: Any):
+        super().__init__(*parts, **more)
         self._refuse_misfits()
-        self.resolution, self.inputs = resolution, inputs
-        self.cycle, self.identity, self.adversarial = cycle, identity, adversarial
-        shape = (channels, resolution, resolution)
-        self.pools = nn.ModuleDict({domain: Pool(pool, replace, shape) for domain in "ab"})
-        self._fakes: list[Tensor] = []  # of this iteration, by micro-batch
+        rules = self.rules
+        shape = (rules.channels, rules.resolution, rules.resolution)
+        self.pools = nn.ModuleDict({domain: Pool(rules.pool, rules.replace, shape) for domain in "ab"})
         self._data: Unpaired | None = None
 
     def _refuse_misfits(self) -> None:
@@ -127,53 +150,35 @@ class CycleGAN(GAN):
             )
         if self.discriminator.packing > 1 or self.discriminator.minibatch is not None:
             raise InputError("model=cyclegan judges patches of single images: leave model.packing 1, model.minibatch 0")
-        if self.d_steps != 1 or self.top_k != 1:
+        if self.rules.d_steps != 1 or self.rules.top_k != 1:
             raise InputError("model=cyclegan: leave model.d_steps and model.top_k 1")
         if self.penalties or not isinstance(self.augment, NoAugment):
             raise InputError("model=cyclegan holds two images in each: choose penalty=none augment=none")
 
     # ---- the steps --------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One iteration on this process's share of a batch: stacks (uint8) of unpaired images, and labels."""
-        self.guard.check()
-        self.schedules.apply(self)
-        (reals,) = self.reals(*batch)
-        self.generator_step(self.iteration, reals)
-        self.discriminator_step(self.iteration, reals)
-        self.ema.update(self.generator, self.iteration)
-        self.iteration += 1
-
-    def generator_step(self, step: int, reals: Reals) -> None:
-        """Both generators step; their images are kept for the discriminators."""
-        self._fakes = []
-        super().generator_step(step, reals)
-
-    def descend(self, player: Player, step: int, reals: Reals, objective: Callable[[Turn], Tensor]) -> None:
-        """As for any GAN, but G reads images instead of latents, and D sees what the history gives it."""
-
-        def prepared(turn: Turn) -> Tensor:
-            turn.latents, turn.fake_labels = turn.real, turn.real_labels
-            if player == "discriminator":
-                turn.fake = self.remember(self._fakes[turn.micro], turn.micro)
-            return objective(turn)
-
-        super().descend(player, step, reals, prepared)
+    def play(self, updates: Iterator[Reals]) -> None:
+        """Both generators step, then both discriminators, on what the history makes of the generators' images."""
+        (reals,) = updates
+        fakes = self.generator_step(self.iteration, reals)
+        pairs = enumerate(zip(reals, fakes, strict=True))
+        shown = [batch._replace(fake=self.remember(fake, micro)) for micro, (batch, fake) in pairs]
+        self.discriminator_step(self.iteration, shown)
 
     def generator_objective(self, turn: Turn) -> Tensor:
         """Adversarial loss, cycle consistency and identity mapping of both directions."""
-        self._fakes.append(turn.fake.detach())
+        rules = self.rules
         reals = self.by_domain(turn.real_logits) if self.loss.reads_real else (None, None)
         fakes = self.by_domain(turn.fake_logits)
         terms = [self.loss.generator(fake, real) for fake, real in zip(fakes, reals, strict=True)]
-        loss = self.add(turn.real.new_zeros(()), "adversarial", terms[0] + terms[1], self.adversarial)
+        loss = self.term("adversarial", terms[0] + terms[1], rules.adversarial)
         restored = turn.generate(turn.fake, turn.fake_labels, "cycle")
-        loss = self.add(loss, "cycle", both(restored, turn.real), self.cycle)
-        if not self.identity:
+        loss = loss + self.term("cycle", both(restored, turn.real), rules.cycle)
+        if not rules.identity:
             return loss
         x, y = unstack(turn.real)
         same = turn.generate(stack(y, x), turn.fake_labels, "identity")
-        return self.add(loss, "identity", both(same, turn.real), self.cycle * self.identity)
+        return loss + self.term("identity", both(same, turn.real), rules.cycle * rules.identity)
 
     def discriminator_objective(self, turn: Turn) -> Tensor:
         """The sum of the adversarial losses of both discriminators."""
@@ -194,14 +199,14 @@ class CycleGAN(GAN):
         The history is that of all processes, in the order of the global batch; which images are exchanged is a
         function of the iteration and the row.
         """
-        total = self.batch_size // self.accumulate
+        total = self.facts.batch_size // self.facts.accumulate
         first, shown = micro * total, []
         for name, images in zip(self.pools, unstack(fakes), strict=True):
-            draws = Draws(self.seed, self.iteration, f"pool/{name}", Rows(first, first + total, self.batch_size))
+            draws = Draws(self.seed, self.iteration, f"pool/{name}", Rows(first, first + total, self.facts.batch_size))
             pool = self.pools[name]
             assert isinstance(pool, Pool)
             chances, slots = draws.uniform(), draws.integers(max(pool.size, 1))
-            seen = self.iteration * self.batch_size + first
+            seen = self.iteration * self.facts.batch_size + first
             everyones = pool.exchange(all_gather(images.detach()), seen, chances, slots)
             shown.append(everyones[rank() * len(images) : (rank() + 1) * len(images)])
         return stack(*shown)
@@ -209,16 +214,16 @@ class CycleGAN(GAN):
     def reals(self, images: Tensor, labels: Tensor) -> Iterator[Reals]:
         """The stacks of each update, in [-1, 1], cropped at random where they are larger than the networks' images."""
         for update in super().reals(images, labels):
-            yield [(self.crop(x, micro), y) for micro, (x, y) in enumerate(update)]
+            yield [batch._replace(images=self.crop(batch.images, micro)) for micro, batch in enumerate(update)]
 
     def crop(self, images: Tensor, micro: int) -> Tensor:
         """A random square of each image of the stacks [b, C, 2L, L]: [b, C, 2H, H]."""
-        spare = images.shape[-1] - self.resolution
+        spare = images.shape[-1] - self.rules.resolution
         if spare <= 0:
             return images
-        draws = Draws(self.seed, self.iteration, "crop", self.share.rows(micro))
+        draws = Draws(self.seed, self.iteration, "crop", self.share.rows[micro])
         corners = draws.integers(spare + 1, 2, 2).tolist()
-        window = range(self.resolution)
+        window = range(self.rules.resolution)
         cut = []
         for image, places in zip(images, corners, strict=True):
             halves = zip(unstack(image), places, strict=True)
@@ -305,12 +310,9 @@ class CycleGAN(GAN):
         return self._data
 
     def _find_data(self) -> Unpaired:
-        from saddle.data.unpaired import Unpaired
-        from saddle.run.instantiate import instantiate  # here, because `saddle.run` builds models
-
         data = getattr(self._trainer, "datamodule", None)
-        if data is None and self.inputs is not None:
-            data = instantiate(self.inputs)
+        if data is None and self.rules.inputs is not None:
+            data = instantiate(self.rules.inputs)
         if not isinstance(data, Unpaired):
             raise InputError(
                 "model=cyclegan translates between two domains: choose data=unpaired_digits, or data=unpaired_folder "

@@ -18,28 +18,23 @@ class EMA(nn.Module):
         source: the network that is trained.
         decay: weight of the past in each step, in [0, 1); 0 makes the copy follow exactly.
         start: steps during which the copy follows exactly.
-        half_life: in thousands of images (Karras et al. 2020); replaces `decay` where it is above 0.
-        rampup: the half-life is at most this share of the images shown so far; 0 for no such bound.
-        images: real images per step.
+        half_life: in thousands of images (Karras et al. 2020), in place of `decay`; None: by `decay`.
+        warmup: let the decay grow to its value as (1 + t) / (10 + t) over the steps t after the start, so that the
+            random initial weights are forgotten also by a run that is shorter than the average's memory. It has no
+            effect beside a half-life.
     """
 
     def __init__(
-        self,
-        source: nn.Module,
-        decay: float,
-        start: int = 0,
-        half_life: float = 0.0,
-        rampup: float = 0.0,
-        images: int = 1,
+        self, source: nn.Module, decay: float, start: int = 0, half_life: float | None = None, warmup: bool = True
     ):
         super().__init__()
-        self.decay, self.start, self.half_life, self.rampup, self.images = decay, start, half_life, rampup, images
+        self.decay, self.start, self.half_life, self.warmup = decay, start, half_life, warmup
         self.module = copy.deepcopy(source).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def update(self, source: nn.Module, step: int) -> None:
-        """Take in the source after its step number `step`, counted from 0."""
-        decay = self.decay_at(step)
+    def update(self, source: nn.Module, step: int, images: int) -> None:
+        """Take in the source after its step number `step`, counted from 0, in which D saw so many real images."""
+        decay = self.decay_at(step, images)
         averaged: tuple[list, list] = ([], [])
         own = dict(self.module.named_buffers())
         for name, value in source.named_buffers():
@@ -52,18 +47,11 @@ class EMA(nn.Module):
         averaged[1].extend(source.parameters())
         torch._foreach_lerp_(averaged[0], averaged[1], 1 - decay)
 
-    def decay_at(self, step: int) -> float:
-        """The weight of the past at a step.
-
-        Without a half-life it grows to its value over the first steps as (1 + t) / (10 + t), so that the random initial
-        weights are forgotten also by a run that is shorter than the average's memory.
-        """
+    def decay_at(self, step: int, images: int) -> float:
+        """The weight of the past at a step in which D saw so many real images."""
         t = step - self.start
         if t < 0:
             return 0.0
-        if self.half_life <= 0:
-            return min(self.decay, (1 + t) / (10 + t))
-        half_life = 1000 * self.half_life
-        if self.rampup > 0:
-            half_life = min(half_life, self.rampup * t * self.images)
-        return 0.5 ** (self.images / max(half_life, 1e-8))
+        if self.half_life is not None:
+            return 0.5 ** (images / max(1000 * self.half_life, 1e-8))
+        return min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +39,23 @@ class Guard:
         self._pending: list[tuple[Delayed, int, list[str]]] = []
         self._kept: list[tuple[Tensor, Tensor]] = []  # buffers and what they held before the step
 
-    def begin(self, module: nn.Module) -> None:
-        """A step begins: note what it could spoil; the moving average of G, which it does not touch, apart."""
-        if self.mode == "skip":
-            named = (pair for pair in module.named_buffers() if not pair[0].startswith("ema."))
-            self._kept = [(buffer, buffer.clone()) for _, buffer in named]
+    def keep(self, module: nn.Module) -> None:
+        """Keep the buffers that a step may have to give back; not the moving average of G, which it does not touch."""
+        named = (pair for pair in module.named_buffers() if not pair[0].startswith("ema."))
+        self._kept = [(buffer, buffer.clone()) for _, buffer in named]
+
+    def step(self, optimizer: Any, parameters: Named, iteration: int, terms: Named) -> bool:
+        """Let an optimiser step unless something is not finite; whether it stepped. As `admits`, then `stepped`.
+
+        Args:
+            optimizer: in Lightning's wrapper.
+            parameters, iteration, terms: as for `admits`.
+        """
+        if not self.admits(optimizer.optimizer, parameters, iteration, terms):
+            return False
+        optimizer.step()
+        self.stepped(parameters, iteration)
+        return True
 
     def admits(
         self, optimizer: torch.optim.Optimizer, parameters: Named, iteration: int, terms: Named | None = None

@@ -2,73 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saddle import latents
 from saddle.errors import InputError
+from saddle.heads.information import Codes, Information
 from saddle.models.base import GAN
-from saddle.networks.information import Codes, Information
+from saddle.prior import Prior
 from saddle.randomness import Draws, SampleDraws, layer_noise_from, rows_integers, rows_uniform
 
 
-class InfoGAN(GAN):
-    """A latent is noise, one-hot categorical codes and continuous codes, in this order; D's head guesses the codes.
+@dataclass(frozen=True)
+class CodedPrior(Prior):
+    """A latent is noise, one-hot categorical codes and continuous codes, in this order.
 
-    The codes are those of the head `information`, whose term makes both players raise a lower bound on the mutual
-    information of codes and images. Noise follows `latent`; categorical codes are uniform over their values,
-    continuous ones uniform in [-1, 1). `truncation` acts on the noise alone.
+    Noise follows the law; categorical codes are uniform over their values, continuous ones uniform in [-1, 1).
+    Truncation acts on the noise alone.
 
     Args:
-        *args: of `GAN`; the discriminator's head is `Information`.
-        **options: of `GAN`; `latent_dim` counts noise and codes: 74 = 62 + 10 + 2 in the paper.
-
-    Attributes:
         codes: at the end of each latent.
 
     Raises:
-        InputError: for another head, packed images, or a latent that is shorter than its codes.
+        InputError: for a latent that is shorter than its codes.
     """
 
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-        head = self.discriminator.head
-        if not isinstance(head, Information):
-            raise InputError(f"model=infogan reads its codes by model/head=information, not by a {type(head).__name__}")
-        if self.discriminator.packing > 1:
-            raise InputError(
-                f"model.packing={self.discriminator.packing}: codes are guessed of single images; leave it 1"
-            )
-        self.codes: Codes = head.codes
-        self.noise_dim = self.latent_dim - self.codes.size
-        if self.noise_dim < 0:
-            raise InputError(
-                f"model.latent_dim={self.latent_dim}: the codes alone take {self.codes.size} numbers of it"
-            )
+    codes: Codes = Codes((), 0)
 
-    def draw_latents(self, draws: Draws) -> Tensor:
-        """Latents of one micro-batch, [b, latent_dim]."""
-        noise = latents.draw(self.latent, draws, self.noise_dim)
+    def __post_init__(self) -> None:
+        if self.noise.dim < 0:
+            raise InputError(f"model.latent_dim={self.dim}: the codes alone take {self.codes.size} numbers of it")
+
+    @property
+    def noise(self) -> Prior:
+        """The prior of the noise alone."""
+        return Prior(self.dim - self.codes.size, self.law)
+
+    def draw(self, draws: Draws) -> Tensor:
+        """Latents of one micro-batch, [b, dim]."""
+        noise = self.noise.draw(draws)
         categories = [draws.integers(values) for values in self.codes.categorical]
         return self.compose(noise, categories, draws.uniform(self.codes.continuous) * 2 - 1)
 
-    def sample_latents(self, seed: int, start: int, stop: int, truncation: float | None = None) -> Tensor:
-        """The latents of the samples number `start` to `stop` of a seed: float32 [stop - start, latent_dim]."""
-        noise = latents.sample(self.latent, seed, start, stop, self.noise_dim, truncation)
-        categories = [
-            rows_integers(seed, f"codes/{i}", start, stop, values) for i, values in enumerate(self.codes.categorical)
-        ]
+    def sample(self, seed: int, start: int, stop: int, truncation: float | None = None) -> Tensor:
+        """Latents of the samples [start, stop): float32 [stop - start, dim]."""
+        categories = [self.sample_categories(seed, start, stop, code) for code in range(len(self.codes.categorical))]
         continuous = rows_uniform(seed, "codes/continuous", start, stop, self.codes.continuous) * 2 - 1
-        return self.compose(noise, categories, continuous)
+        return self.compose(self.noise.sample(seed, start, stop, truncation), categories, continuous)
+
+    def sample_categories(self, seed: int, start: int, stop: int, code: int) -> Tensor:
+        """The value of a categorical code that the samples [start, stop) of a seed have, int64 [stop - start]."""
+        return rows_integers(seed, f"codes/{code}", start, stop, self.codes.categorical[code])
 
     def compose(self, noise: Tensor, categories: list[Tensor], continuous: Tensor) -> Tensor:
-        """A latent [n, latent_dim] of its parts.
+        """A latent [n, dim] of its parts.
 
         Args:
-            noise: [n, noise_dim].
+            noise: [n, noise.dim].
             categories: the value of each categorical code, int64 [n].
             continuous: the continuous codes [n, continuous].
         """
@@ -77,9 +70,35 @@ class InfoGAN(GAN):
         ]
         return torch.cat([noise, *one_hot, continuous.to(noise)], 1)
 
+
+class InfoGAN(GAN):
+    """The latents hold codes, see `CodedPrior`; D's head guesses them.
+
+    The codes are those of the head `Information`, whose term makes both players raise a lower bound on the mutual
+    information of codes and images. `model.latent_dim` counts noise and codes: 74 = 62 + 10 + 2 in the paper.
+
+    Attributes:
+        codes: at the end of each latent.
+
+    Raises:
+        InputError: for another head, packed images, or a latent that is shorter than its codes.
+    """
+
+    prior: CodedPrior
+
+    def __init__(self, *parts: Any, **more: Any):
+        super().__init__(*parts, **more)
+        head, packing, prior = self.discriminator.head, self.discriminator.packing, self.prior
+        if not isinstance(head, Information):
+            raise InputError(f"model=infogan reads its codes by model/head=information, not by a {type(head).__name__}")
+        if packing > 1:
+            raise InputError(f"model.packing={packing}: codes are guessed of single images; leave it 1")
+        self.codes: Codes = head.codes
+        self.prior = CodedPrior(prior.dim, prior.law, prior.classes, prior.labels, self.codes)
+
     @torch.no_grad()
     def render(self, z: Tensor, ema: bool = True) -> Tensor:
-        """Images [n, C, H, W] in [-1, 1] of given latents [n, latent_dim], in evaluation mode; labels are all 0.
+        """Images [n, C, H, W] in [-1, 1] of given latents [n, dim], in evaluation mode; labels are all 0.
 
         Args:
             z: the latents.
@@ -91,28 +110,28 @@ class InfoGAN(GAN):
         return images.to(self.dtype)
 
     def sweep_category(self, code: int, columns: int) -> Tensor:
-        """Latents [values * columns, latent_dim] of a grid: a value of a categorical code a row, a noise a column."""
+        """Latents [values * columns, dim] of a grid: a value of a categorical code a row, a noise a column."""
         values = self.codes.categorical[code]
         grid = self._columns(columns)[None].repeat(values, 1, 1)
-        start = self.noise_dim + sum(self.codes.categorical[:code])
+        start = self.prior.noise.dim + sum(self.codes.categorical[:code])
         grid[:, :, start : start + values] = torch.eye(values)[:, None]
         return grid.flatten(0, 1)
 
     def sweep_continuous(self, code: int, columns: int, reach: float = 2.0) -> Tensor:
-        """Latents [rows * columns, latent_dim] of a grid: a continuous code goes from -reach to reach along each row.
+        """Latents [rows * columns, dim] of a grid: a continuous code goes from -reach to reach along each row.
 
         There is a row per value of the first categorical code, all with the same noise; without categorical codes
         there are `columns` rows of different noise. Training draws the code from [-1, 1).
         """
         rows = self.sweep_category(0, 1) if self.codes.categorical else self._columns(columns)
         grid = rows[:, None].repeat(1, columns, 1)
-        grid[:, :, self.latent_dim - self.codes.continuous + code] = torch.linspace(-reach, reach, columns)
+        grid[:, :, self.prior.dim - self.codes.continuous + code] = torch.linspace(-reach, reach, columns)
         return grid.flatten(0, 1)
 
     def _columns(self, count: int) -> Tensor:
         """The first latents of the run's seed with all continuous codes at 0, their middle."""
         z = self.sample_latents(self.seed, 0, count)
-        z[:, self.latent_dim - self.codes.continuous :] = 0
+        z[:, self.prior.dim - self.codes.continuous :] = 0
         return z
 
     @torch.no_grad()
@@ -135,7 +154,3 @@ class InfoGAN(GAN):
             logits, means = self.codes.split(head.guess(discriminator(images, labels).features))
         discriminator.train(training)
         return [code.argmax(1) for code in logits], means
-
-    def sampled_categories(self, seed: int, start: int, stop: int, code: int = 0) -> Tensor:
-        """The value of a categorical code that the samples `start` to `stop` of a seed have, int64 [stop - start]."""
-        return rows_integers(seed, f"codes/{code}", start, stop, self.codes.categorical[code])

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from saddle.distributed import world_size
+from saddle.distributed import Share, world_size
 from saddle.errors import InputError
-from saddle.models.base import GAN, Reals
+from saddle.models.base import GAN, Reals, Rules
 from saddle.networks.equalised import MinibatchStd
 from saddle.networks.progan import fade, sizes
 
 T = TypeVar("T")
 
 
-class Part(NamedTuple):
+class Phase(NamedTuple):
     """A stretch of training in which a stage fades in, or is there.
 
     Attributes:
@@ -40,7 +41,7 @@ class Growth:
     """When networks grow, as a function of the iteration alone.
 
     The first stage is trained for `stable_kimg`; every further one fades in over `fade_kimg`, then is trained for
-    `stable_kimg`; the last one has no end. Each of these parts is rounded up to whole iterations.
+    `stable_kimg`; the last one has no end. Each of these phases is rounded up to whole iterations.
 
     Args:
         stages: numbers of the stages, ascending.
@@ -54,38 +55,38 @@ class Growth:
         self, stages: Sequence[int], fade_kimg: float, stable_kimg: float, batch_sizes: Sequence[int], d_steps: int = 1
     ):
         self.stages, self.d_steps = tuple(stages), d_steps
-        self.parts: list[Part] = []
+        self.phases: list[Phase] = []
         start = images = 0
         for stage in stages:
             size = of_stage(batch_sizes, stage)
             for fading in (False,) if stage == stages[0] else (True, False):
                 iterations = -(-round(1000 * (fade_kimg if fading else stable_kimg)) // (d_steps * size))
                 if iterations or (stage == stages[-1] and not fading):
-                    self.parts.append(Part(start, images, stage, iterations if fading else 0, size))
+                    self.phases.append(Phase(start, images, stage, iterations if fading else 0, size))
                 start, images = start + iterations, images + iterations * d_steps * size
-        self._starts = [part.start for part in self.parts]
+        self._starts = [phase.start for phase in self.phases]
 
-    def part_at(self, iteration: int) -> Part:
-        """The part to which an iteration belongs."""
-        return self.parts[bisect_right(self._starts, iteration) - 1]
+    def phase_at(self, iteration: int) -> Phase:
+        """The phase to which an iteration belongs."""
+        return self.phases[bisect_right(self._starts, iteration) - 1]
 
     def alpha_at(self, iteration: int) -> float:
         """The weight of the stage's own layers: from 0, linear in the images shown, to 1."""
-        part = self.part_at(iteration)
-        return (iteration - part.start) / part.fade if part.fade else 1.0
+        phase = self.phase_at(iteration)
+        return (iteration - phase.start) / phase.fade if phase.fade else 1.0
 
     def batch_size_at(self, iteration: int) -> int:
         """Real images of each D update of an iteration, over all processes."""
-        return self.part_at(iteration).batch_size
+        return self.phase_at(iteration).batch_size
 
     def images_at(self, iteration: int) -> int:
         """Real images that the iterations before this one have shown, over all processes."""
-        part = self.part_at(iteration)
-        return part.images + (iteration - part.start) * self.d_steps * part.batch_size
+        phase = self.phase_at(iteration)
+        return phase.images + (iteration - phase.start) * self.d_steps * phase.batch_size
 
     def starts(self, iteration: int) -> bool:
-        """Whether a part begins with this iteration."""
-        return self.part_at(iteration).start == iteration
+        """Whether a phase begins with this iteration."""
+        return self.phase_at(iteration).start == iteration
 
 
 def of_stage(values: Sequence[T], stage: int) -> T:
@@ -93,18 +94,11 @@ def of_stage(values: Sequence[T], stage: int) -> T:
     return values[min(stage, len(values) - 1)]
 
 
-class ProGAN(GAN):
-    """A GAN whose networks grow by stages of 4, 8, 16, ... pixels.
-
-    G's layers and D's work at the size of the stage; while it fades in, the real images are blended like G's. Images
-    themselves always have the full size, in the game as in samples, as in the released code: G enlarges what it drew
-    and D averages it down, so a penalty on the gradient with respect to an image sees 1 / 2^k of the slope at the
-    stage's own size, k stages before the last. Stage, fade, batch size and learning rates are functions of the
-    iteration alone, so that a run goes on in the middle of a fade as if it had never stopped. Logged as
-    `train/resolution` and `train/alpha`.
+@dataclass(frozen=True)
+class Growing(Rules):
+    """ProGAN's rules.
 
     Args:
-        *args: of `GAN`; G and the trunk of D can grow: those of ProGAN or StyleGAN.
         growing: grow; else the networks are full-size from the start, and all options below have no effect.
         start_resolution: pixels of a side at the start.
         fade_kimg: thousands of real images while a stage fades in; 600 in the released code.
@@ -114,54 +108,64 @@ class ProGAN(GAN):
         lr_factors: of both learning rates, at 4, 8, 16, ... pixels; the last one holds for all larger sizes.
         reset_optimizers: forget the optimisers' moments when a stage comes, and when it has faded in, as the released
             code does.
-        **options: of `GAN`.
+
+    Raises:
+        InputError: for values that make no sense.
+    """
+
+    growing: bool = True
+    start_resolution: int = 4
+    fade_kimg: float = 600.0
+    stable_kimg: float = 600.0
+    batch_sizes: Sequence[int] = (16,)
+    lr_factors: Sequence[float] = (1.0,)
+    reset_optimizers: bool = True
+
+    def __post_init__(self) -> None:
+        sizes, factors = list(self.batch_sizes), list(self.lr_factors)
+        if not sizes or min(sizes) < 1:
+            raise InputError(f"model.batch_sizes={sizes}: give one number of images or more, each above 0")
+        if not factors or min(factors) <= 0:
+            raise InputError(f"model.lr_factors={factors}: give one factor or more, each above 0")
+
+
+class ProGAN(GAN):
+    """A GAN whose networks grow by stages of 4, 8, 16, ... pixels: those of ProGAN or StyleGAN.
+
+    G's layers and D's work at the size of the stage; while it fades in, the real images are blended like G's. Images
+    themselves always have the full size, in the game as in samples, as in the released code: G enlarges what it drew
+    and D averages it down, so a penalty on the gradient with respect to an image sees 1 / 2^k of the slope at the
+    stage's own size, k stages before the last. Stage, fade, batch size and learning rates are functions of the
+    iteration alone, so that a run goes on in the middle of a fade as if it had never stopped. Logged as
+    `train/resolution` and `train/alpha`.
 
     Attributes:
         growth: when the networks grow.
 
     Raises:
-        InputError: for networks that cannot grow, or values that make no sense; when training starts, for a batch size
+        InputError: for networks that cannot grow, or a start that is no stage; when training starts, for a batch size
             that the processes or the minibatch standard deviation cannot share out.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        growing: bool = True,
-        start_resolution: int = 4,
-        fade_kimg: float = 600.0,
-        stable_kimg: float = 600.0,
-        batch_sizes: Sequence[int] = (16,),
-        lr_factors: Sequence[float] = (1.0,),
-        reset_optimizers: bool = True,
-        **options: Any,
-    ):
-        super().__init__(*args, **options)
+    rules_type: ClassVar[type[Rules]] = Growing
+
+    def __init__(self, *parts: Any, **more: Any):
+        super().__init__(*parts, **more)
         network: Any = self.generator
         trunk: Any = self.discriminator.trunk
         if not (hasattr(network, "grow") and hasattr(trunk, "grow")):
             raise InputError(
                 "this model grows its networks: choose progan or stylegan for model/generator and model/trunk"
             )
-        if not batch_sizes or min(batch_sizes) < 1:
-            raise InputError(f"model.batch_sizes={list(batch_sizes)}: give one number of images or more, each above 0")
-        if not lr_factors or min(lr_factors) <= 0:
-            raise InputError(f"model.lr_factors={list(lr_factors)}: give one factor or more, each above 0")
-        if growing and self.ema.rampup:
-            raise InputError(
-                "model.ema_rampup counts images of one batch size: leave it 0 where the batch size changes"
-            )
-        last = network.stages - 1
+        rules, last = self.rules, network.stages - 1
         supported = sizes(4 * 2**last)
-        if start_resolution not in supported:
+        if rules.start_resolution not in supported:
             listed = ", ".join(map(str, supported))
-            raise InputError(f"model.start_resolution={start_resolution}: choose one of {listed}")
-        stages = range(supported.index(start_resolution) if growing else last, last + 1)
-        self.growth = Growth(
-            stages, fade_kimg, stable_kimg, batch_sizes if growing else [self.batch_size], self.d_steps
-        )
-        self.lr_factors = list(lr_factors) if growing else [1.0]
-        self.growing, self.reset_optimizers, self.batch_sizes = growing, reset_optimizers, self.growth
+            raise InputError(f"model.start_resolution={rules.start_resolution}: choose one of {listed}")
+        stages = range(supported.index(rules.start_resolution) if rules.growing else last, last + 1)
+        batch_sizes = rules.batch_sizes if rules.growing else [self.facts.batch_size]
+        self.growth = Growth(stages, rules.fade_kimg, rules.stable_kimg, batch_sizes, rules.d_steps)
+        self.batch_sizes = self.growth
         self._grow(self.ema.module)
 
     # ---- where training is --------------------------------------------------------------------------------------
@@ -173,7 +177,7 @@ class ProGAN(GAN):
     @property
     def stage(self) -> int:
         """Number of the present stage; 0 has 4x4 pixels."""
-        return self.growth.part_at(self.iteration).stage
+        return self.growth.phase_at(self.iteration).stage
 
     @property
     def alpha(self) -> float:
@@ -184,16 +188,17 @@ class ProGAN(GAN):
         """Bring the networks and the batch size to where the iteration has them."""
         for network in (self.generator, self.discriminator.trunk, *networks):
             network.grow(self.stage, self.alpha)
-        self.batch_size = self.growth.batch_size_at(self.iteration)
-        self.ema.images = self.d_steps * self.batch_size
+        batch_size = self.growth.batch_size_at(self.iteration)
+        if batch_size != self.share.batch_size:
+            self.share = Share.of_this_process(batch_size, self.facts.accumulate)
 
     # ---- training -----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
         """Refuse now a batch size that a later stage could not use, and say which sizes there will be."""
-        parts = world_size() * self.accumulate
+        parts = world_size() * self.facts.accumulate
         groups = [m.group for m in self.discriminator.modules() if isinstance(m, MinibatchStd)]
-        for size in sorted({part.batch_size for part in self.growth.parts}):
+        for size in sorted({phase.batch_size for phase in self.growth.phases}):
             rows = size // parts // self.discriminator.packing
             alone = world_size() == 1 and rows > 0
             if size % (parts * self.discriminator.packing) or any(
@@ -201,35 +206,29 @@ class ProGAN(GAN):
             ):
                 raise InputError(
                     f"model.batch_sizes: {size} images cannot be shared evenly by {world_size()} processes with "
-                    f"trainer.accumulate={self.accumulate} in groups of {max(groups, default=1)}, the samples of a "
-                    "minibatch standard deviation: choose multiples of their product"
+                    f"trainer.accumulate={self.facts.accumulate} in groups of {max(groups, default=1)}, the samples of "
+                    "a minibatch standard deviation: choose multiples of their product"
                 )
-        if self.growing:
-            pairs = {4 * 2**part.stage: part.batch_size for part in self.growth.parts}
+        super().on_fit_start()
+        if self.rules.growing:
+            pairs = {4 * 2**phase.stage: phase.batch_size for phase in self.growth.phases}
             listed = ", ".join(f"{size} at {side}" for side, size in pairs.items())
             self.print(f"images of a batch, by pixels: {listed} (model.batch_sizes replaces data.batch_size)")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One iteration at the stage that is reached."""
         self._grow()
-        if self.growing:
-            if self.reset_optimizers and self.iteration and self.growth.starts(self.iteration):
-                for player in ("discriminator", "generator"):
-                    self.player(player)[1].optimizer.state.clear()
-            self.renew_optimizers()
+        if self.rules.growing:
+            if self.rules.reset_optimizers and self.iteration and self.growth.starts(self.iteration):
+                self.optimisers.forget()
+            self.optimisers.factor = of_stage(self.rules.lr_factors, self.stage)
+            self.optimisers.renew()
             self.track("alpha", torch.tensor(self.alpha, device=self.device))
             self.track("resolution", torch.tensor(4.0 * 2**self.stage, device=self.device))
         super().training_step(batch, batch_idx)
-
-    def renew_optimizers(self) -> None:
-        """Give the optimisers the learning rates of this stage, and the constants that are set now."""
-        super().renew_optimizers()
-        for player in ("discriminator", "generator"):
-            for group in self.player(player)[1].optimizer.param_groups:
-                group["lr"] *= of_stage(self.lr_factors, self.stage)
 
     def reals(self, images: Tensor, labels: Tensor) -> Iterator[Reals]:
         """The real images of each update, with the detail of the stage, and faded like G's."""
         stage, alpha = self.stage, self.alpha
         for update in super().reals(images, labels):
-            yield [(fade(x, stage, alpha), y) for x, y in update]
+            yield [batch._replace(images=fade(batch.images, stage, alpha)) for batch in update]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from saddle.distributed import all_reduce, world_size
-
-Noted = tuple[dict[str, Tensor], dict[str, int]]  # sums and counts by name
 
 
 class Tracker:
@@ -19,11 +18,11 @@ class Tracker:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
-    def add(self, name: str, value: Tensor) -> None:
-        """Add a 0-d tensor to the mean of that name."""
-        value = value.detach()
-        self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-        self.counts[name] = self.counts.get(name, 0) + 1
+    def add(self, scalars: Iterable[tuple[str, Tensor]]) -> None:
+        """Add 0-d tensors to the means of their names."""
+        for name, value in scalars:
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
         """The means since the last call, over all processes, every one of which must call it."""
@@ -35,14 +34,6 @@ class Tracker:
         self.sums.clear()
         self.counts.clear()
         return dict(zip(names, values, strict=True))
-
-    def noted(self) -> Noted:
-        """What `take_back` returns to."""
-        return dict(self.sums), dict(self.counts)
-
-    def take_back(self, noted: Noted) -> None:
-        """Forget what was added since."""
-        self.sums, self.counts = noted
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

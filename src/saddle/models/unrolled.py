@@ -2,23 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from saddle.discriminator import Discriminator
 from saddle.distributed import all_reduce, is_distributed, world_size
 from saddle.errors import InputError
-from saddle.models.base import GAN, Reals
-from saddle.networks.discriminator import Discriminator, Verdict
+from saddle.models.base import GAN, Reals, Rules
 from saddle.networks.norm import power_iterate
-from saddle.turn import Turn
+from saddle.penalties import Penalty, due
+from saddle.turn import Judge, MicroBatch, Turn, Verdict
 
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Unrolling(Rules):
+    """The unrolled GAN's rules.
+
+    Args:
+        unroll_steps: K, at least 0; with 0 G's loss is at D's present parameters.
+        unroll_optimizer: "same": a simulated step is one of D's optimiser, from its present state, as in the notebook;
+            "sgd": a plain gradient step, as in the paper's equation 7.
+        unroll_lr: learning rate of the simulated steps; None for D's present one.
+        unroll_objective: what G minimises at the end: "saddle", minus D's adversarial loss, as in the paper, or "loss",
+            the generator's function of the loss.
+
+    Raises:
+        InputError: for any other value.
+    """
+
+    unroll_steps: int = 5
+    unroll_optimizer: str = "same"
+    unroll_lr: float | None = None
+    unroll_objective: str = "saddle"
+
+    def __post_init__(self) -> None:
+        if self.unroll_steps < 0:
+            raise InputError(f"model.unroll_steps={self.unroll_steps}: must be at least 0")
+        if self.unroll_optimizer not in ("same", "sgd"):
+            raise InputError(f"model.unroll_optimizer={self.unroll_optimizer}: must be one of same, sgd")
+        if self.unroll_objective not in ("saddle", "loss"):
+            raise InputError(f"model.unroll_objective={self.unroll_objective}: must be one of saddle, loss")
+
+
+class UnrolledTurn(Turn):
+    """A turn in which G is judged by the discriminator that D is about to become."""
+
+    @cached_property
+    def discriminator(self) -> Judge:
+        """D; in G's turn D after its simulated steps."""
+        assert isinstance(self.game, Unrolled)
+        return self.game.unroll(self) if self.player == "generator" else self.game.discriminator
+
+
+class FutureTurn(Turn):
+    """D's turn number `step`, simulated on the images of G's turn.
+
+    Args:
+        turn: G's.
+        judge: the simulated D.
+        step: the number of steps that D would have behind it.
+        needs: as for `Turn`.
+    """
+
+    def __init__(self, turn: Turn, judge: Simulated, step: int, needs: Set[str]):
+        self.latents, self.fake_labels, self.fake = turn.latents, turn.fake_labels, turn.fake
+        self.discriminator = judge
+        batch = MicroBatch(turn.real, turn.real_labels)
+        super().__init__(turn.game, "discriminator", step, turn.micro, batch, needs)
 
 
 class Unrolled(GAN):
@@ -31,52 +90,23 @@ class Unrolled(GAN):
     What a penalty does after a step (weight clipping) is not simulated. D itself, its statistics, its optimiser and the
     averages of its penalties stay as they are; its real steps are those of any GAN. With `trainer.accumulate` each
     micro-batch is unrolled on its own.
-
-    Args:
-        *args: of `GAN`.
-        unroll_steps: K, at least 0; with 0 G's loss is at D's present parameters.
-        unroll_optimizer: "same": a simulated step is one of D's optimiser, from its present state, as in the notebook;
-            "sgd": a plain gradient step, as in the paper's equation 7.
-        unroll_lr: learning rate of the simulated steps; None for D's present one.
-        unroll_objective: what G minimises at the end: "saddle", minus D's adversarial loss, as in the paper, or "loss",
-            the generator's function of the loss.
-        **options: of `GAN`.
-
-    Raises:
-        InputError: for any other value.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        unroll_steps: int = 5,
-        unroll_optimizer: str = "same",
-        unroll_lr: float | None = None,
-        unroll_objective: str = "saddle",
-        **options: Any,
-    ):
-        super().__init__(*args, **options)
-        if unroll_steps < 0:
-            raise InputError(f"model.unroll_steps={unroll_steps}: must be at least 0")
-        if unroll_optimizer not in ("same", "sgd"):
-            raise InputError(f"model.unroll_optimizer={unroll_optimizer}: must be one of same, sgd")
-        if unroll_objective not in ("saddle", "loss"):
-            raise InputError(f"model.unroll_objective={unroll_objective}: must be one of saddle, loss")
-        self.unroll_steps, self.unroll_objective = unroll_steps, unroll_objective
-        self.unroll_optimizer = unroll_optimizer
-        self.unroll_lr = unroll_lr
+    turn_type = UnrolledTurn
+    rules_type = Unrolling
+
+    def __init__(self, *parts: Any, **more: Any):
+        super().__init__(*parts, **more)
         self._learning: set[str] = set()  # D's parameters that learn, noted before they are frozen
 
-    def generator_step(self, step: int, reals: Reals) -> None:
+    def generator_step(self, step: int, reals: Reals) -> list[Tensor]:
         """G descends its loss through the simulated D; the real one is not touched."""
         self._learning = {name for name, p in self.discriminator.named_parameters() if p.requires_grad}
-        super().generator_step(step, reals)
+        return super().generator_step(step, reals)
 
     def generator_objective(self, turn: Turn) -> Tensor:
-        """G's loss at the end of the simulated steps, by whose D the rest of the turn is judged too."""
-        ahead: Any = self.unroll(turn)
-        turn.discriminator = ahead
-        if self.unroll_objective == "loss":
+        """G's loss at the end of the simulated steps."""
+        if self.rules.unroll_objective == "loss":
             return super().generator_objective(turn)
         return -self.loss.discriminator(turn.real_logits, self.most_real(turn.fake_logits))
 
@@ -86,42 +116,38 @@ class Unrolled(GAN):
             name: p.detach().requires_grad_(name in self._learning) for name, p in self.discriminator.named_parameters()
         }
         ahead = Simulated(self.discriminator, parameters, _copied(self.discriminator))
-        averages = {name: _copied(penalty) for name, penalty in self.penalties.items()}
+        averages = {penalty: _copied(penalty) for penalty in self.penalties.values()}
         descent = self._descent()
-        for k in range(self.unroll_steps):
+        for k in range(self.rules.unroll_steps):
             ahead.within(power_iterate)
-            loss = self._simulated_loss(turn, ahead, (self.iteration + 1) * self.d_steps + k, averages)
+            loss = self._simulated_loss(turn, ahead, (self.iteration + 1) * self.rules.d_steps + k, averages)
             ahead.parameters = descent.step(ahead.parameters, averaged_gradients(loss, ahead.parameters))
         return ahead
 
-    def _simulated_loss(self, turn: Turn, ahead: Simulated, step: int, averages: Mapping[str, Tensors]) -> Tensor:
+    def _simulated_loss(self, turn: Turn, ahead: Simulated, step: int, averages: Mapping[Penalty, Tensors]) -> Tensor:
         """All that D minimises in its step number `step`, on the images of G's turn."""
-        due = {name: p for name, p in self.penalties.items() if p.acts_on("discriminator") and p.due(step)}
-        needs = frozenset[str]().union(*(p.needs for p in due.values()))
-        future = Turn(self, "discriminator", step, turn.micro, turn.real, turn.real_labels, needs)
-        judge: Any = ahead
-        future.discriminator = judge
-        future.latents, future.fake_labels, future.fake = turn.latents, turn.fake_labels, turn.fake
+        terms, needs = due(self.penalties, "discriminator", step)
+        future = FutureTurn(turn, ahead, step, needs)
         loss = self.loss.discriminator(future.real_logits, future.fake_logits)
-        for name, penalty in due.items():
-            term = functional_call(penalty, averages[name], (future,))
+        for penalty in terms.values():
+            term = functional_call(penalty, averages[penalty], (future,))
             loss = loss if term is None else loss + penalty.every * term
         term = ahead.head.loss(future)
         return loss if term is None else loss + term
 
     def _descent(self) -> Descent:
         """The rule of the simulated steps, with the present state of D's optimiser where that is simulated."""
-        optimizer = self.player("discriminator")[1].optimizer
-        lr = optimizer.param_groups[0]["lr"] if self.unroll_lr is None else self.unroll_lr
-        if self.unroll_optimizer == "sgd":
+        optimisers, optimizer = self.optimisers, self.optimisers.made["discriminator"]
+        lr = optimisers.rate("discriminator") if self.rules.unroll_lr is None else self.rules.unroll_lr
+        if self.rules.unroll_optimizer == "sgd":
             return Descent(plain, lr, {}, {"beta1": 0.0})
-        options = dict(self.optimizer_options)
         present = {
             name: {key: value.detach() for key, value in optimizer.state[p].items() if isinstance(value, Tensor)}
             for name, p in self.discriminator.named_parameters()
             if p in optimizer.state
         }
-        return Descent(RULES[options.pop("name")], lr, present, options)
+        constants = {"beta1": optimisers.beta1, "beta2": optimisers.beta2, "eps": optimisers.eps}
+        return Descent(RULES[optimisers.name], lr, present, constants)
 
 
 class Within(nn.Module):
@@ -159,6 +185,16 @@ class Simulated:
         """The verdict on images [B, C, H, W] with labels [B]."""
         # `forward`, because a compiled network cannot be differentiated twice
         return self.within(lambda discriminator: discriminator.forward(images, labels))
+
+    @property
+    def independent(self) -> bool:
+        """Whether samples do not influence each other."""
+        return self.module.independent
+
+    @property
+    def packing(self) -> int:
+        """Images that get one logit together."""
+        return self.module.packing
 
     @property
     def head(self) -> SimulatedHead:
@@ -211,7 +247,7 @@ class Descent:
         rule: (gradient, state, options) to (direction, next state); a step is minus `lr` times the direction.
         lr: learning rate.
         state: of each parameter by name, as torch's optimiser of the same name keeps it; followed along.
-        options: beta1, beta2 and eps, as `make_optimizer` reads them.
+        options: beta1, beta2 and eps, as `saddle.models.optimisers.Optimisers` has them.
     """
 
     rule: Rule

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
-from saddle.networks.heads import Head
 from saddle.networks.init import initialise
 from saddle.networks.norm import activation_norm, weight_norm
 
@@ -207,19 +206,3 @@ class Trunk(nn.Module):
         """Logits of the patches of both domains."""
         a, b = unstack(images)
         return torch.cat([self.a(a).flatten(1), self.b(b).flatten(1)], 1)
-
-
-class Patches(Head):
-    """No layer: the features are the logits of patches, [B, F] to [B * F], image by image.
-
-    Args:
-        features: F.
-    """
-
-    def __init__(self, features: int):
-        nn.Module.__init__(self)  # there is no linear layer to make
-        self.patches = features
-
-    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """All logits."""
-        return features.flatten()

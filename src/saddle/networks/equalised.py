@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from saddle.distributed import is_distributed
 from saddle.errors import InputError
 from saddle.networks.blocks import Resample, spread
-from saddle.networks.heads import Head
 
 HE = math.sqrt(2)  # gain that keeps the variance through a (leaky) ReLU
 
@@ -150,16 +149,3 @@ class MinibatchStd(nn.Module):
         deviation = (wide.var(1, correction=0) + 1e-8).sqrt()  # [groups, parts, C, H, W]
         maps = deviation.mean((2, 3, 4)).to(x.dtype).repeat_interleave(group, 0)  # [B, parts]
         return torch.cat([x, maps[:, :, None, None].expand(-1, -1, height, width)], 1)
-
-
-class EqualisedHead(Head):
-    """logit = c w . phi + b with an equalised learning rate: the last layer of ProGAN's and StyleGAN's discriminators.
-
-    Args:
-        features: F.
-        classes, norm, init: not used.
-    """
-
-    def __init__(self, features: int, classes: int, norm: str = "none", init: str = "orthogonal"):
-        super().__init__(features, classes)
-        self.linear = EqualisedLinear(features, 1)  # type: ignore[assignment]

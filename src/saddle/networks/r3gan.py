@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
-from saddle.networks.heads import Head
 from saddle.networks.progan import sizes
 from saddle.networks.resample import SMOOTH, Downsample, Upsample
 
@@ -168,43 +167,3 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] in [-1, 1] -> features [B, F]."""
         return self.layers(images)
-
-
-class LinearHead(Head):
-    """logit = w . phi, w ~ N(0, 1 / F), without a bias, which a relativistic loss would cancel.
-
-    Args:
-        features: F.
-        classes, norm, init: not used.
-    """
-
-    def __init__(self, features: int, classes: int, norm: str = "none", init: str = "orthogonal"):
-        super().__init__(features, classes)
-        self.linear = nn.Linear(features, 1, bias=False)
-        variance_scaled(self.linear.weight, 1.0)
-
-
-class LabelProjection(Head):
-    """logit = <e_y, W phi> with a linear embedding e_y of the label, of as many numbers as features.
-
-    Args:
-        features: F.
-        classes: number of classes.
-        norm, init: not used.
-
-    Raises:
-        InputError: where the data has no labels.
-    """
-
-    needs_labels = True
-
-    def __init__(self, features: int, classes: int, norm: str = "none", init: str = "orthogonal"):
-        super().__init__(features, classes)
-        self.linear = nn.Linear(features, features, bias=False)
-        self.embedding = nn.Embedding(classes, features)
-        variance_scaled(self.linear.weight, 1.0)
-        nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(features * classes))
-
-    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """Features [B, F] and labels [B] (int64) of images [B, C, H, W] -> logits [B]."""
-        return (self.linear(features) * self.embedding(labels)).sum(1)

@@ -11,21 +11,15 @@ There is a discriminator D and a guess Q of the noise z at each level; Q shares 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.networks.blocks import Condition
-from saddle.networks.heads.base import Head, wide
 from saddle.networks.init import initialise
 from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
+from saddle.precision import at_least_float32
 from saddle.randomness import layer_noise
-
-if TYPE_CHECKING:
-    from saddle.turn import Turn
 
 RESOLUTION = 32  # of the image generator, whose maps have 5, 10, 14, 28 and 32 pixels a side
 
@@ -64,11 +58,11 @@ class Encoder(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """E0: images [B, C, H, W] to features [B, F], float32 at least."""
-        return wide(self.lower(images))
+        return at_least_float32(self.lower(images))
 
     def classify(self, features: Tensor) -> Tensor:
         """E1: features [B, F] to logits [B, K], float32 at least."""
-        return wide(self.upper(features))
+        return at_least_float32(self.upper(features))
 
     def forward(self, images: Tensor) -> Tensor:
         """E1 of E0: the class logits [B, K] of images."""
@@ -95,7 +89,7 @@ class FeatureGenerator(nn.Module):
 
     def forward(self, labels: Tensor, noise: Tensor) -> Tensor:
         """Features of labels under noise, float32 at least."""
-        return wide(self.layers(self.condition(noise, labels)))
+        return at_least_float32(self.layers(self.condition(noise, labels)))
 
 
 class ImageGenerator(nn.Module):
@@ -213,8 +207,8 @@ class FeatureDiscriminator(nn.Module):
         if self.blur:
             features = features + self.blur * layer_noise(features, features.shape[1])
         hidden = self.layers(features)
-        scores = wide(self.logit(hidden))
-        return scores.logsumexp(1), wide(self.guess(hidden)), scores
+        scores = at_least_float32(self.logit(hidden))
+        return scores.logsumexp(1), at_least_float32(self.guess(hidden)), scores
 
 
 class Trunk(nn.Module):
@@ -248,46 +242,3 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features of `images`."""
         return self.layers(images).mean((2, 3))
-
-
-class Level(Head):
-    """D0's logit and Q0, the guess of the noise z0 that an image was made with.
-
-    Args:
-        features, classes, norm, init: of `Head`.
-        noise: length of z0.
-        class_logits: the logit is log sum exp of one logit per class, which D learns from the labels of real images
-            too, by their mean cross-entropy (Salimans et al. 2016, section 5; the paper's recipe for CIFAR-10).
-
-    Raises:
-        InputError: for class logits without classes.
-    """
-
-    def __init__(
-        self,
-        features: int,
-        classes: int,
-        norm: str = "none",
-        init: str = "normal02",
-        *,
-        noise: int,
-        class_logits: bool = False,
-    ):
-        super().__init__(features, classes, norm, init)
-        if class_logits and classes < 1:
-            raise InputError("model.head.class_logits needs data with labels; choose such data, or leave it false")
-        self.class_logits = class_logits
-        if class_logits:
-            self.linear = initialise(weight_norm(norm, nn.Linear(features, classes)), init)
-        self.guess = initialise(weight_norm(norm, nn.Linear(features, noise)), init)
-
-    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """Features [B, F] -> logits [B]; labels are not read."""
-        logits = self.linear(features)
-        return wide(logits).logsumexp(1) if self.class_logits else logits.squeeze(1)
-
-    def loss(self, turn: Turn) -> Tensor | None:
-        """In D's turn the cross-entropy of real images, where there are class logits."""
-        if not self.class_logits or turn.player == "generator":
-            return None
-        return F.cross_entropy(wide(self.linear(turn.real_verdict.features)), turn.real_labels)

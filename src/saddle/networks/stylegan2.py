@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.networks.equalised import EqualisedConv2d, EqualisedLinear, MinibatchStd, pixel_norm
-from saddle.networks.heads import Head
 from saddle.networks.progan import channels_at, sizes
 from saddle.networks.resample import SMOOTH, Filter, fir, upsample
 from saddle.networks.stylegan import StyleBased
@@ -340,31 +339,3 @@ class Trunk(nn.Module):
         x = self.blocks(activate(self.from_image(images), clamp=self.clamp))
         x = activate(self.convolution(self.minibatch_std(x)), clamp=self.clamp)
         return activate(self.linear(x.flatten(1)))
-
-
-class MappedProjection(Head):
-    """Conditioning of StyleGAN2-ADA: logit = <m_y, W phi + b> / sqrt(F), m_y a mapping network's w of the label alone.
-
-    Args:
-        features: F, of the trunk and of m_y.
-        classes: number of classes.
-        norm, init: not used: the layers are of equalised learning rate.
-        mapping_layers: 8 in the published code, also for CIFAR-10.
-
-    Raises:
-        InputError: where the data has no labels.
-    """
-
-    needs_labels = True
-
-    def __init__(
-        self, features: int, classes: int, norm: str = "none", init: str = "orthogonal", mapping_layers: int = 8
-    ):
-        super().__init__(features, classes)
-        self.linear = EqualisedLinear(features, features)  # type: ignore[assignment]
-        self.mapping = Mapping(0, features, mapping_layers, classes)
-
-    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """Features [B, F] and labels [B] (int64) of images [B, C, H, W] -> logits [B]."""
-        directions = self.mapping(None, labels)
-        return (self.linear(features) * directions).sum(1) / math.sqrt(features.shape[1])

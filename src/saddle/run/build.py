@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
 from saddle.data.base import DataModule
+from saddle.discriminator import Discriminator, MinibatchFeatures
 from saddle.errors import InputError
-from saddle.models.base import GAN
-from saddle.networks.discriminator import Discriminator, MinibatchFeatures
+from saddle.models.base import GAN, Facts
+from saddle.models.ema import EMA
+from saddle.models.optimisers import Optimisers
+from saddle.prior import Prior
 from saddle.run.check import length
 from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
@@ -42,26 +46,29 @@ def build_data(cfg: DictConfig) -> DataModule:
 def build_model(cfg: DictConfig) -> GAN:
     """The model, its weights drawn from `seed`."""
     seed_everything(cfg.seed, verbose=False)
-    options: dict[str, Any] = {
-        "classes": cfg.data.classes,
-        "batch_size": cfg.data.batch_size,
-        "flip": cfg.data.flip,
-        "accumulate": cfg.trainer.accumulate,
-        "precision": resolve_precision(cfg.precision),
-        "nonfinite": cfg.nonfinite,
-        "seed": cfg.seed,
-    }
-    cls: type[GAN] = get_class(cfg.model._target_)
-    # what a model's class does not take (width, d_norm, ...) is there for its networks, which interpolate it
-    taken = {name for base in cls.__mro__[: cls.__mro__.index(GAN) + 1] for name in inspect.signature(base).parameters}
-    options |= {str(name): value for name, value in cfg.model.items() if name in taken - {"generator", "discriminator"}}
+    options, data = cfg.model, cfg.data
+    cls: type[GAN] = get_class(options._target_)
+    rules = {field.name: options[field.name] for field in fields(cls.rules_type) if field.name in options}
+    generator = instantiate(options.generator)
     model = cls(
-        generator=instantiate(cfg.model.generator),
-        discriminator=build_discriminator(cfg),
-        loss=instantiate(cfg.loss),
-        penalties={str(name): instantiate(penalty) for name, penalty in cfg.penalty.items()},
-        augment=instantiate(cfg.augment),
-        **options,
+        generator,
+        build_discriminator(cfg),
+        instantiate(cfg.loss),
+        {str(name): instantiate(penalty) for name, penalty in cfg.penalty.items()},
+        instantiate(cfg.augment),
+        prior=Prior(options.latent_dim, options.latent, data.classes, options.fake_labels),
+        optimisers=Optimisers(options.optimizer, options.g_lr, options.d_lr, options.beta1, options.beta2, options.eps),
+        ema=EMA(generator, options.ema, options.ema_start, options.ema_kimg or None, options.ema_warmup),
+        rules=cls.rules_type(**rules),
+        facts=Facts(
+            batch_size=data.batch_size,
+            accumulate=cfg.trainer.accumulate,
+            flip=data.flip,
+            precision=resolve_precision(cfg.precision),
+            nonfinite=cfg.nonfinite,
+            seed=cfg.seed,
+        ),
+        schedules=options.schedules,
     )
     model.to(memory_format=torch.channels_last)
     if cfg.compile:
@@ -81,6 +88,7 @@ def build_discriminator(cfg: DictConfig) -> Discriminator:
 def compile_networks(model: GAN) -> None:
     """Compile the networks in place, but for one through which a penalty differentiates twice: torch cannot."""
     twice = {penalty.twice for penalty in model.penalties.values()}
+    twice |= {"discriminator" for penalty in model.penalties.values() if penalty.needs}
     for player, network in (("generator", model.generator), ("discriminator", model.discriminator)):
         if player not in twice:
             network.compile()

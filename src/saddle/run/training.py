@@ -24,7 +24,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     quieten()
     data, model = build.build_data(cfg), build.build_model(cfg)
     iterations, minutes = length(cfg)
-    life = Life(folder, iterations, minutes, cfg.data.batch_size * model.d_steps, cfg.log_every)
+    life = Life(folder, iterations, minutes, cfg.data.batch_size * model.rules.d_steps, cfg.log_every)
     checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor)
     callbacks = [*build.build_callbacks(cfg, folder.path), life, checkpointer]
     loggers = [CsvWriter(folder.path), *build.build_loggers(cfg, folder.path)]

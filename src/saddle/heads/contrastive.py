@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,22 +10,21 @@ from torch import Tensor, nn
 
 from saddle.distributed import all_gather
 from saddle.errors import InputError
-from saddle.networks.heads.base import Head, wide
+from saddle.heads.base import LinearHead
 from saddle.networks.init import initialise
 from saddle.networks.norm import weight_norm
+from saddle.precision import at_least_float32
+from saddle.turn import Turn
 
-if TYPE_CHECKING:
-    from saddle.turn import Turn
 
-
-class Contrastive(Head):
+class Contrastive(LinearHead):
     """The logit is unconditional; a contrastive term pulls an image to the proxy of its class.
 
     An image has the embedding l = W phi + b, a class the proxy e, an embedding of the label; both are divided by their
     Euclidean norm. D adds the term of the real images, G that of its own; both over the global batch.
 
     Args:
-        features, classes, norm, init: as for every head.
+        features, classes, norm, init: as for `LinearHead`.
         variant: "2c" (Kang and Park 2020, ContraGAN), "d2d_ce" (Kang et al. 2021, ReACGAN).
         d_weight, g_weight: factors of the terms of D and of G, the papers' lambda.
         dim: length of embeddings and proxies.
@@ -73,8 +71,8 @@ class Contrastive(Head):
 
     def term(self, features: Tensor, labels: Tensor) -> Tensor:
         """The variant's term from the features [B, F] and labels [B] of a global batch, 0-d."""
-        embeddings = F.normalize(wide(self.embed(features)), dim=1)
-        proxies = F.normalize(wide(self.proxies(labels)), dim=1)
+        embeddings = F.normalize(at_least_float32(self.embed(features)), dim=1)
+        proxies = F.normalize(at_least_float32(self.proxies(labels)), dim=1)
         with torch.autocast(features.device.type, enabled=False):  # bfloat16 would round similarities to 1/256
             return VARIANTS[self.variant](self, embeddings @ embeddings.T, (embeddings * proxies).sum(1), labels)
 

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.autograd import gradcheck
 
+from saddle.discriminator import Discriminator
 from saddle.errors import InputError
-from saddle.networks.discriminator import Discriminator
-from saddle.networks.heads import Auxiliary, Concat, Contrastive, Decoder, Linear, Projection, Reconstruction
+from saddle.heads import LinearHead
+from saddle.heads.auxiliary import Auxiliary
+from saddle.heads.contrastive import Contrastive
+from saddle.heads.labels import Concat, Projection
+from saddle.heads.reconstruction import Decoder, Reconstruction
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def batch():
 
 def test_linear_is_one_layer_that_ignores_labels(batch):
     features, labels = batch
-    head = Linear(7, 3)
+    head = LinearHead(7, 3)
     expected = [sum(head.linear.weight[0, k] * row[k] for k in range(7)) + head.linear.bias[0] for row in features]
     torch.testing.assert_close(head(features, labels, features), torch.stack(expected))
     assert torch.equal(head(features, labels, features), head(features, labels.flip(0), features))
@@ -55,7 +59,7 @@ def test_spectral_norm_covers_both_parts_of_the_projection():
 def test_head_that_needs_labels_refuses_data_without():
     with pytest.raises(InputError, match="model/head=projection needs data with labels"):
         Projection(7, 0)
-    Linear(7, 0)
+    LinearHead(7, 0)
 
 
 def test_discriminator_gives_logits_and_the_features_behind_them(batch):

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from saddle.distributed import all_gather
 from saddle.errors import InputError
-from saddle.networks.heads import Head
-from saddle.networks.heads.base import wide
-
-
-class Verdict(NamedTuple):
-    """What a discriminator says of a batch: logits [B] in float32 at least, features [B, F] they were read from."""
-
-    logits: Tensor
-    features: Tensor
+from saddle.heads import Head
+from saddle.precision import at_least_float32
+from saddle.turn import Verdict
 
 
 class Discriminator(nn.Module):
@@ -54,7 +46,7 @@ class Discriminator(nn.Module):
         features = self.trunk(images)
         if self.minibatch is not None:
             features = torch.cat([features, self.minibatch(features)], 1)
-        return Verdict(wide(self.head(features, labels, images)), features)
+        return Verdict(at_least_float32(self.head(features, labels, images)), features)
 
 
 class MinibatchFeatures(nn.Module):
@@ -77,7 +69,7 @@ class MinibatchFeatures(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [b, F] of this process's images -> [b, kernels], of the features of all processes."""
-        own = wide(self.tensor(features)).unflatten(1, (self.kernels, self.dims))
+        own = at_least_float32(self.tensor(features)).unflatten(1, (self.kernels, self.dims))
         distances = (own[:, None] - all_gather(own)[None]).abs().sum(3)
         # every image is at distance 0 from itself, which adds exactly 1
         return (torch.exp(-distances).sum(1) - 1).to(features.dtype)

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from saddle.discriminator import Discriminator, MinibatchFeatures
 from saddle.errors import InputError
-from saddle.networks.discriminator import Discriminator, MinibatchFeatures
-from saddle.networks.heads import Linear, Projection
+from saddle.heads import LinearHead
+from saddle.heads.labels import Projection
 
 
 class Flatten(nn.Flatten):
@@ -18,7 +19,7 @@ class Flatten(nn.Flatten):
 def test_packed_images_are_stacked_along_the_channels_and_get_one_logit():
     torch.manual_seed(0)
     images, labels = torch.randn(6, 2, 3, 3), torch.zeros(6, dtype=torch.long)
-    head = Linear(3 * 2 * 9, 0)
+    head = LinearHead(3 * 2 * 9, 0)
     verdict = Discriminator(Flatten(), head, packing=3)(images, labels)
     assert verdict.logits.shape == (2,) and verdict.features.shape == (2, 54)
     by_hand = [torch.cat([images[3 * i + k] for k in range(3)]).flatten() for i in range(2)]
@@ -48,5 +49,5 @@ def test_minibatch_features_tell_a_collapsed_batch_and_make_samples_depend_on_ea
     same = layer(torch.ones(5, 4))
     torch.testing.assert_close(same, torch.full((5, 3), 4.0))  # four others at distance 0
     assert (layer(100 * torch.randn(5, 4)) < same).all()
-    assert not Discriminator(Flatten(), Linear(7, 0), minibatch=layer).independent
-    assert Discriminator(Flatten(), Linear(4, 0)).independent
+    assert not Discriminator(Flatten(), LinearHead(7, 0), minibatch=layer).independent
+    assert Discriminator(Flatten(), LinearHead(4, 0)).independent

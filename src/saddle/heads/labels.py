@@ -1,4 +1,4 @@
-"""Heads without a term of their own: unconditional, or with the label read on the way to the logit."""
+"""Heads that read the label on the way to the logit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saddle.networks.heads.base import Head
+from saddle.heads.base import Head, LinearHead
 from saddle.networks.init import initialise
 from saddle.networks.norm import weight_norm
-
-
-class Linear(Head):
-    """No conditioning: logit = w . phi + b."""
 
 
 class Projection(Head):
@@ -20,26 +16,32 @@ class Projection(Head):
 
     Miyato and Koyama 2018, equation 3; BigGAN uses it. Embedding and linear layer are both spectral-normed where the
     discriminator is.
+
+    Args:
+        features, classes, norm, init: as for `LinearHead`.
     """
 
     needs_labels = True
 
-    def _extend(self, features: int, classes: int, norm: str) -> None:
+    def __init__(self, features: int, classes: int, norm: str = "none", init: str = "orthogonal"):
+        super().__init__(classes)
+        self.linear = weight_norm(norm, nn.Linear(features, 1))
         self.embedding = weight_norm(norm, nn.Embedding(classes, features))
+        initialise(self, init)
 
     def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """Features [B, F] and labels [B] (int64) -> logits [B]."""
-        return super().forward(features, labels, images) + (self.embedding(labels) * features).sum(1)
+        return self.linear(features).squeeze(1) + (self.embedding(labels) * features).sum(1)
 
 
-class Concat(Head):
+class Concat(LinearHead):
     """Concatenation: logit = w . h + b, h = leaky ReLU of a linear layer of [phi, v_y], v_y an embedding of the label.
 
     Mirza and Osindero 2014, where image and label meet in a joint hidden layer (there of maxout units). Without it,
     the label could only shift the logit: w . [phi, v_y] is the sum of a number of the image and a number of the label.
 
     Args:
-        features, classes, norm, init: as for every head.
+        features, classes, norm, init: as for `LinearHead`.
         embedding: length of v_y (50 in the paper, from memory).
         hidden: length of h (240 in the paper, from memory).
     """

@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
-from saddle.networks.discriminator import wide
-from saddle.networks.heads import Head
+from saddle.heads.base import LinearHead
 from saddle.networks.init import initialise
 from saddle.networks.norm import BatchNorm, weight_norm
-
-if TYPE_CHECKING:
-    from saddle.turn import Turn
+from saddle.precision import at_least_float32
+from saddle.turn import Turn
 
 HIDDEN = 128  # units between the features and the guess, as in the released code
 SLOPE = 0.1  # of the LeakyReLU
@@ -56,7 +53,7 @@ class Codes:
         return categorical, continuous
 
 
-class Information(Head):
+class Information(LinearHead):
     """The logit of a linear layer, and a guess at the codes (Chen et al. 2016, InfoGAN).
 
     Q reads the trunk's features through a hidden layer of 128 units, batch norm where D has it, and LeakyReLU: logits
@@ -107,7 +104,7 @@ class Information(Head):
 
     def guess(self, features: Tensor) -> Tensor:
         """Features [B, F] -> [B, codes.size] in float32 at least: logits of categorical codes, means of the others."""
-        return wide(self.guesser(features))
+        return at_least_float32(self.guesser(features))
 
     def loss(self, turn: Turn) -> Tensor:
         """weight * (mean cross-entropies) + continuous_weight * (mean negative log-likelihoods), of generated images.
@@ -115,14 +112,14 @@ class Information(Head):
         Each code's term is added up. The bound on the mutual information, with the entropies of the codes, in nats, is
         tracked as `mutual_information` in G's turn.
         """
-        if getattr(turn.model, "codes", None) != self.codes:
+        if getattr(turn.game.prior, "codes", None) != self.codes:
             raise InputError(
                 "model/head=information guesses latent codes, and this model's latents hold others or none"
             )
         categorical, continuous = self.surprises(self.guess(turn.fake_verdict.features), turn.latents)
         if turn.player == "generator":
             entropy = sum(map(math.log, self.codes.categorical)) + self.codes.continuous * math.log(2)
-            turn.model.track("mutual_information", entropy - categorical - continuous)
+            turn.game.track("mutual_information", entropy - categorical - continuous)
         return self.weight * categorical + self.continuous_weight * continuous
 
     def surprises(self, guess: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:

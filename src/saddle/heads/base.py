@@ -1,28 +1,23 @@
-"""What every head has."""
+"""What every head has, and the plain one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.networks.init import initialise
 from saddle.networks.norm import weight_norm
-
-if TYPE_CHECKING:
-    from saddle.turn import Turn
+from saddle.turn import Turn
 
 
-class Head(nn.Module):
-    """What every head has: a linear layer to the logit, and what the model asks of it.
+class Head(nn.Module, ABC):
+    """The way from features to the logit, and what the model asks of it. Made by keyword for a trunk's features.
 
     Args:
-        features: F, length of the trunk's features.
         classes: number of classes of the data; 0 where it has no labels.
-        norm: the discriminator's norm (`model.d_norm`); spectral norms the head's weights too, others do not touch it.
-        init: a name known to `initialise`.
 
     Raises:
         InputError: where the head needs labels and the data has none.
@@ -32,21 +27,15 @@ class Head(nn.Module):
     #: Whether the logit is minus the error of a reconstruction, as the losses of EBGAN and BEGAN want it.
     reconstructs: ClassVar[bool] = False
 
-    def __init__(self, features: int, classes: int, norm: str = "none", init: str = "orthogonal"):
+    def __init__(self, classes: int = 0):
         super().__init__()
         if self.needs_labels and classes < 1:
             name = type(self).__name__.lower()
             raise InputError(f"model/head={name} needs data with labels; choose such data, or model/head=none")
-        self.linear = weight_norm(norm, nn.Linear(features, 1))
-        self._extend(features, classes, norm)
-        initialise(self, init)
 
-    def _extend(self, features: int, classes: int, norm: str) -> None:
-        """Make the layers that this head has besides the linear one."""
-
+    @abstractmethod
     def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """Features [B, F] and labels [B] (int64) of images [B, C, H, W] -> logits [B]."""
-        return self.linear(features).squeeze(1)
 
     def loss(self, turn: Turn) -> Tensor | None:
         """The head's own term of the loss of the player whose turn it is; None where it has none.
@@ -57,6 +46,20 @@ class Head(nn.Module):
         return None
 
 
-def wide(x: Tensor) -> Tensor:
-    """`x` in float32 at least."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+class LinearHead(Head):
+    """No conditioning: logit = w . phi + b. The heads that make their logit so build on it.
+
+    Args:
+        features: F, length of the trunk's features.
+        classes: number of classes of the data; 0 where it has no labels.
+        norm: the discriminator's norm (`model.d_norm`); spectral norms the head's weights too, others do not touch it.
+        init: a name known to `initialise`.
+    """
+
+    def __init__(self, features: int, classes: int, norm: str = "none", init: str = "orthogonal"):
+        super().__init__(classes)
+        self.linear = initialise(weight_norm(norm, nn.Linear(features, 1)), init)
+
+    def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """Features [B, F] -> logits [B]; labels and images are not read."""
+        return self.linear(features).squeeze(1)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
-from saddle.networks.heads.base import Head, wide
+from saddle.heads.base import LinearHead
 from saddle.networks.init import initialise
 from saddle.networks.norm import weight_norm
-
-if TYPE_CHECKING:
-    from saddle.turn import Turn
+from saddle.precision import at_least_float32
+from saddle.turn import Turn
 
 
 class Classifier(nn.Module):
@@ -38,7 +35,7 @@ class Classifier(nn.Module):
 
     def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
         """CE of features [B, F] and the targets [B] (int64), 0-d."""
-        return F.cross_entropy(wide(self.logits(features)), targets)
+        return F.cross_entropy(at_least_float32(self.logits(features)), targets)
 
     def discriminator(self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> Tensor:
         """D's term from the features [B, F] and labels [B] of real and of generated images."""
@@ -63,15 +60,15 @@ class TwinClassifier(Classifier):
 
     def twin_cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
         """CE of the twin, 0-d."""
-        return F.cross_entropy(wide(self.twin(features)), targets)
+        return F.cross_entropy(at_least_float32(self.twin(features)), targets)
 
     def discriminator(self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """D's term."""
+        """D's term: AC-GAN's, and the cross-entropy of the twin on generated images."""
         own = super().discriminator(real, real_labels, fake, fake_labels)
         return own + self.twin_cross_entropy(fake, fake_labels)
 
     def generator(self, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """G's term."""
+        """G's term: AC-GAN's, less the cross-entropy of the twin."""
         return super().generator(fake, fake_labels) - self.twin_cross_entropy(fake, fake_labels)
 
 
@@ -93,22 +90,22 @@ class DiscriminativeClassifier(Classifier):
         super().__init__(features, classes, norm, init, fake_weight)
 
     def discriminator(self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """D's term."""
+        """D's term: AC-GAN's, with the class K + y for a generated y."""
         return super().discriminator(real, real_labels, fake, fake_labels + self.classes)
 
     def generator(self, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """G's term."""
+        """G's term: AC-GAN's, less the cross-entropy at the class K + y."""
         return super().generator(fake, fake_labels) - self.cross_entropy(fake, fake_labels + self.classes)
 
 
 VARIANTS: dict[str, type[Classifier]] = {"ac": Classifier, "tac": TwinClassifier, "adc": DiscriminativeClassifier}
 
 
-class Auxiliary(Head):
+class Auxiliary(LinearHead):
     """A second output that classifies: the logit is unconditional, the label enters through a cross-entropy.
 
     Args:
-        features, classes, norm, init: as for every head.
+        features, classes, norm, init: as for `LinearHead`.
         variant: "ac" (Odena et al. 2017), "tac" (Gong et al. 2019) or "adc" (Hou et al. 2022); see the classes above.
         d_weight, g_weight: factors of the terms of D and of G; 1 in the papers.
         fake_weight: inside D's term, the factor of the classes of generated images; 1 in the papers.

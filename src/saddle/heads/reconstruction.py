@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
+from saddle.heads.base import Head
 from saddle.networks.dcgan import stages
-from saddle.networks.heads.base import Head, wide
 from saddle.networks.init import initialise
 from saddle.networks.norm import activation_norm, weight_norm
+from saddle.precision import at_least_float32
 
 #: What distinguishes an image from its reconstruction: from differences [B, pixels * channels] to errors [B].
 ERRORS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -84,7 +85,8 @@ class Reconstruction(Head):
     reconstruction and as its target.
 
     Args:
-        features, classes, norm, init: as for every head.
+        features: F, length of the trunk's features.
+        classes, norm, init: not read; the decoder has a norm and an initialisation of its own.
         decoder: makes the decoder, called with `features` and `channels`.
         channels: of an image.
         packing: images that are judged together; all are reconstructed.
@@ -100,7 +102,7 @@ class Reconstruction(Head):
     def __init__(
         self,
         features: int,
-        classes: int,
+        classes: int = 0,
         norm: str = "none",
         init: str = "orthogonal",
         *,
@@ -109,8 +111,7 @@ class Reconstruction(Head):
         packing: int = 1,
         error: str = "euclidean",
     ):
-        super().__init__(features, classes, norm, init)
-        del self.linear  # the logit is an error, not a linear function
+        super().__init__(classes)
         if error not in ERRORS:
             raise InputError(f"model.head.error={error}: must be one of {', '.join(ERRORS)}")
         self.error = error
@@ -118,4 +119,4 @@ class Reconstruction(Head):
 
     def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """Features [B, F] of images [B, C, H, W] -> logits [B], minus the errors."""
-        return -ERRORS[self.error]((wide(self.decoder(features)) - wide(images)).flatten(1))
+        return -ERRORS[self.error]((at_least_float32(self.decoder(features)) - at_least_float32(images)).flatten(1))

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from saddle.errors import InputError
-from saddle.networks.discriminator import Verdict
-from saddle.networks.information import Codes, Information
+from saddle.heads.information import Codes, Information
+from saddle.turn import Verdict
 
 B, F = 6, 7
 
@@ -21,9 +21,11 @@ def head(**options):
 
 def turn(model_codes, features, latents, player="discriminator"):
     tracked = {}
-    model = SimpleNamespace(codes=model_codes, track=lambda name, value: tracked.__setitem__(name, value.item()))
+    game = SimpleNamespace(
+        prior=SimpleNamespace(codes=model_codes), track=lambda name, value: tracked.__setitem__(name, value.item())
+    )
     verdict = Verdict(torch.zeros(len(features)), features)
-    return SimpleNamespace(model=model, player=player, fake_verdict=verdict, latents=latents, tracked=tracked)
+    return SimpleNamespace(game=game, player=player, fake_verdict=verdict, latents=latents, tracked=tracked)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
-"""Priors and truncation."""
+"""Laws of latents and labels, and truncation."""
 
 import math
 
 import pytest
 import torch
 
-from saddle import latents
 from saddle.errors import InputError
+from saddle.prior import Prior
 from saddle.randomness import Draws, Rows
 
 
@@ -14,7 +14,7 @@ def test_training_latents_follow_their_prior():
     def draws():
         return Draws(0, 0, "latents", Rows(0, 2000, 2000))
 
-    normal, uniform = latents.draw("normal", draws(), 10), latents.draw("uniform", draws(), 10)
+    normal, uniform = Prior(10).draw(draws()), Prior(10, "uniform").draw(draws())
     assert normal.shape == uniform.shape == (2000, 10)
     assert abs(normal.var() - 1) < 0.03
     assert uniform.min() >= -1 and uniform.max() < 1
@@ -22,25 +22,25 @@ def test_training_latents_follow_their_prior():
 
 
 def test_samples_are_normal_and_their_own():
-    z = latents.sample("normal", 0, 0, 5000, 8)
+    z = Prior(8, "normal").sample(0, 0, 5000)
     assert z.dtype == torch.float32 and z.isfinite().all()
     assert abs(z.mean()) < 0.02 and abs(z.var() - 1) < 0.02
     assert abs(z.pow(4).mean() - 3) < 0.2  # kurtosis
-    assert torch.equal(z[123:457], latents.sample("normal", 0, 123, 457, 8))
-    assert not torch.equal(z[:5], latents.sample("normal", 1, 0, 5, 8))
+    assert torch.equal(z[123:457], Prior(8, "normal").sample(0, 123, 457))
+    assert not torch.equal(z[:5], Prior(8, "normal").sample(1, 0, 5))
 
 
 def test_uniform_samples():
-    z = latents.sample("uniform", 0, 0, 3000, 8)
+    z = Prior(8, "uniform").sample(0, 0, 3000)
     assert z.min() >= -1 and z.max() < 1
     assert abs(z.var() - 1 / 3) < 0.01
     with pytest.raises(InputError, match="uniform"):
-        latents.sample("uniform", 0, 0, 3, 8, truncation=0.5)
+        Prior(8, "uniform").sample(0, 0, 3, truncation=0.5)
 
 
 @pytest.mark.parametrize("t", [0.04, 0.5, 1.0, 2.0])
 def test_truncated_law(t):
-    z = latents.sample("normal", 0, 0, 6000, 8, truncation=t)
+    z = Prior(8, "normal").sample(0, 0, 6000, truncation=t)
     assert z.abs().max() <= t * (1 + 1e-6)
     assert z.abs().max() > 0.99 * t
     density = math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
@@ -50,16 +50,22 @@ def test_truncated_law(t):
 
 
 def test_truncation_keeps_the_order_of_samples():
-    free, truncated = latents.sample("normal", 0, 0, 50, 2), latents.sample("normal", 0, 0, 50, 2, truncation=0.5)
+    free, truncated = Prior(2, "normal").sample(0, 0, 50), Prior(2, "normal").sample(0, 0, 50, truncation=0.5)
     assert torch.equal(free[:, 0].argsort(), truncated[:, 0].argsort())
 
 
 def test_a_wide_threshold_changes_nothing():
-    free = latents.sample("normal", 0, 0, 500, 2)
-    assert torch.allclose(free, latents.sample("normal", 0, 0, 500, 2, truncation=100.0))
+    free = Prior(2, "normal").sample(0, 0, 500)
+    assert torch.allclose(free, Prior(2, "normal").sample(0, 0, 500, truncation=100.0))
 
 
 @pytest.mark.parametrize("t", [0.0, -1.0, math.nan])
 def test_senseless_thresholds_are_refused(t):
     with pytest.raises(InputError, match="truncation"):
-        latents.sample("normal", 0, 0, 3, 8, truncation=t)
+        Prior(8, "normal").sample(0, 0, 3, truncation=t)
+
+
+def test_labels_of_samples_are_of_every_class_and_zero_without_classes():
+    labels = Prior(2, classes=3).sample_labels(0, 0, 600)
+    assert labels.dtype == torch.int64 and (labels.bincount() > 150).all() and len(labels.bincount()) == 3
+    assert Prior(2).sample_labels(0, 5, 9).tolist() == [0, 0, 0, 0]

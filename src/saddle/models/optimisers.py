@@ -1,0 +1,65 @@
+"""How the players learn: their optimisers, and the numbers of these that change during training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+RULES: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": lambda p, lr, beta1, beta2, eps: torch.optim.Adam(p, lr, (float(beta1), float(beta2)), eps, fused=True),
+    "rmsprop": lambda p, lr, beta1, beta2, eps: torch.optim.RMSprop(p, lr, alpha=float(beta2), eps=eps),
+    "sgd": lambda p, lr, beta1, beta2, eps: torch.optim.SGD(p, lr, momentum=float(beta1), fused=True),
+}
+
+
+@dataclass
+class Optimisers:
+    """The optimisers of both players. Set a number, then call `renew`.
+
+    Args:
+        name: "adam", "rmsprop" (beta2 is its smoothing constant) or "sgd" (beta1 is its momentum).
+        g_lr, d_lr: learning rates of G and D.
+        beta1, beta2, eps: constants of the optimiser.
+
+    Attributes:
+        factor: of both learning rates, beside what they are set to.
+        made: the optimisers, by player.
+    """
+
+    name: str = "adam"
+    g_lr: float = 2e-4
+    d_lr: float = 2e-4
+    beta1: float = 0.5
+    beta2: float = 0.999
+    eps: float = 1e-8
+    factor: float = field(default=1.0, init=False)
+    made: dict[str, torch.optim.Optimizer] = field(default_factory=dict, init=False, repr=False)
+
+    def rate(self, player: str) -> float:
+        """The present learning rate of "generator" or "discriminator"."""
+        return self.factor * (self.g_lr if player == "generator" else self.d_lr)
+
+    def make(self, networks: Mapping[str, nn.Module]) -> list[torch.optim.Optimizer]:
+        """An optimiser for the network of each player, in their order."""
+        constants = self.beta1, self.beta2, self.eps
+        self.made = {
+            player: RULES[self.name](list(network.parameters()), self.rate(player), *constants)
+            for player, network in networks.items()
+        }
+        return [*self.made.values()]
+
+    def renew(self) -> None:
+        """Give the optimisers the learning rates and constants that are set now."""
+        for player, optimiser in self.made.items():
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate(player)
+                if "betas" in group:
+                    group["betas"] = (group["betas"][0], self.beta2)
+
+    def forget(self) -> None:
+        """Drop the moments."""
+        for optimiser in self.made.values():
+            optimiser.state.clear()
