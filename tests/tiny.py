@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from saddle.augment import Augment, NoAugment
+from saddle.config import resolvers
 from saddle.losses import NonSaturating
 from saddle.models.base import GAN
 from saddle.networks.discriminator import Discriminator
 from saddle.networks.heads import Linear
 from saddle.randomness import generator
-from saddle.run import resolvers
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TRAIN_OVERRIDES = ["data=noise", "data.size=40", "logger=none", "trainer=cpu"]

@@ -305,8 +305,8 @@ class CycleGAN(GAN):
         return self._data
 
     def _find_data(self) -> Unpaired:
+        from saddle.config.instantiate import instantiate  # here, because `saddle.run` builds models
         from saddle.data.unpaired import Unpaired
-        from saddle.run.instantiate import instantiate  # here, because `saddle.run` builds models
 
         data = getattr(self._trainer, "datamodule", None)
         if data is None and self.inputs is not None:

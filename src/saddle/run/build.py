@@ -12,14 +12,14 @@ from hydra.utils import get_class
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
+from saddle.config.check import length
+from saddle.config.instantiate import instantiate
 from saddle.data.base import DataModule
 from saddle.errors import InputError
 from saddle.models.base import GAN
 from saddle.networks.discriminator import Discriminator, MinibatchFeatures
-from saddle.run.check import length
 from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
-from saddle.run.instantiate import instantiate
 
 _LIGHTNING_PRECISION = {"32": "32-true", "64": "64-true"}
 
