@@ -37,9 +37,9 @@ def main(step_ms: float = 50.0) -> None:
     """Measure, print and write the table."""
     import wandb
 
-    from saddle.run import resolvers
-    from saddle.run.check import checked
-    from saddle.run.compose import Composer
+    from saddle.config import resolvers
+    from saddle.config.check import checked
+    from saddle.config.compose import Composer
     from saddle.run.folder import RunFolder
     from saddle.run.training import train
 

@@ -24,9 +24,9 @@ import yaml
 from PIL import Image, ImageDraw, ImageFont
 from runs import IMAGES, RESULTS, ROOT, insert
 
-from saddle.run import resolvers
-from saddle.run.check import checked
-from saddle.run.compose import Composer
+from saddle.config import resolvers
+from saddle.config.check import checked
+from saddle.config.compose import Composer
 
 ZOO, NOTES = RESULTS / "zoo", ROOT / "benchmarks" / "zoo_notes.yaml"
 README = ROOT / "README.md"

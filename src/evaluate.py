@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from saddle.run.entry import main
+from saddle.entry import main
 
 
 def score(cfg: DictConfig) -> None:

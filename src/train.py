@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from saddle.run.entry import main_training
+from saddle.entry import main_training
 from saddle.run.folder import RunFolder
 
 

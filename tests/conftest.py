@@ -1,4 +1,4 @@
-"""Fixtures for all tests: configurations, tiny models, and pairs of processes that many tests share."""
+"""Fixtures for all tests: configurations, tiny models, a toy project, and processes that many tests share."""
 
 import fcntl
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from toy_run import Run, write_project
 
 torch.set_num_threads(1)
 settings.register_profile("same examples every time", derandomize=True, deadline=None, database=None)
@@ -23,6 +24,34 @@ def compose():
     from tiny import compose_config  # imports lightning, which most tests do without
 
     return compose_config
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with conf/ and src/train.py, which is the working directory; no run has left anything in memory."""
+    write_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("SADDLE_RUN_DIR", "LOCAL_RANK", "RANK", "NODE_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def command(project: Path) -> Run:
+    """Runs src/train.py with arguments and, by keywords, environment variables."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(
+            [sys.executable, "src/train.py", *arguments],
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

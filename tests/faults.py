@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 import saddle.run.training  # noqa: F401  what every run imports
+from saddle.entry import main_training
 from saddle.models.base import GAN
-from saddle.run.entry import main_training
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "src" / "train.py"

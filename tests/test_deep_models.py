@@ -9,6 +9,10 @@ from tiny import compose_config, train
 
 from saddle.callbacks.growth import GrowthGrid
 from saddle.callbacks.styles import StyleMixing, Truncation
+from saddle.config import resolvers
+from saddle.config.check import checked, plain
+from saddle.config.compose import Composer
+from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
 from saddle.heads.equalised import MappedProjection
 from saddle.heads.labels import Projection
@@ -17,11 +21,7 @@ from saddle.models.base import GAN
 from saddle.models.progan import Growth, ProGAN, of_stage
 from saddle.models.stylegan import StyleBased, StyleGAN
 from saddle.randomness import SampleDraws, layer_noise_from
-from saddle.run import resolvers
 from saddle.run.build import build_callbacks, build_discriminator, build_model
-from saddle.run.check import checked, plain
-from saddle.run.compose import Composer
-from saddle.run.instantiate import instantiate
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -55,13 +55,13 @@ def test_shares_are_the_global_batch(processes, accumulate):
         together = [i for share in shares for i in share.indices()[micro * local : (micro + 1) * local]]
         assert together == list(range(micro * size, (micro + 1) * size))  # gathered in order of the ranks
         for share in shares:
-            rows = share.rows(micro)
+            rows = share.rows[micro]
             assert len(rows) == local and rows.total == 24
             assert list(range(rows.start, rows.stop)) == share.indices()[micro * local : (micro + 1) * local]
 
 
 def test_a_single_share_is_everything():
-    assert Share(8).rows(0) == Rows(0, 8, 8)
+    assert Share(8).rows[0] == Rows(0, 8, 8)
 
 
 @pytest.mark.parametrize(("processes", "accumulate"), [(3, 1), (1, 3), (2, 4)])

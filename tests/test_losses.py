@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from saddle import losses
+from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
 from saddle.losses import (
     Energy,
@@ -25,7 +26,6 @@ from saddle.losses import (
     RelativisticAverageLeastSquares,
     Wasserstein,
 )
-from saddle.run.instantiate import instantiate
 
 YAMLS = sorted((Path(__file__).parent.parent / "conf" / "loss").glob("*.yaml"))
 SHIFTED = LeastSquares(-1, 1, 0)

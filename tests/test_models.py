@@ -8,13 +8,13 @@ from tiny import compose_config, train
 from torch import nn
 from torch.nn.utils import parametrize
 
+from saddle.config import resolvers
+from saddle.config.check import checked, plain
+from saddle.config.compose import Composer
+from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
 from saddle.networks.blocks import ClassBatchNorm, SelfAttention
-from saddle.run import resolvers
 from saddle.run.build import build_discriminator
-from saddle.run.check import checked, plain
-from saddle.run.compose import Composer
-from saddle.run.instantiate import instantiate
 
 CONF = Path(__file__).parent.parent / "conf"
 TINY = ("data.batch_size=4", "model.width=4", "precision=32", "data.channels=1")

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from tiny import attach, batch, dense_gan
 from torch import nn
 
+from saddle.config.instantiate import instantiate
 from saddle.discriminator import Discriminator
 from saddle.distributed import Share
 from saddle.errors import InputError
@@ -37,7 +38,6 @@ from saddle.penalties import (
     shaken,
 )
 from saddle.randomness import Draws, Rows
-from saddle.run.instantiate import instantiate
 from saddle.turn import MicroBatch, Turn
 
 YAMLS = {path.stem: path for path in (Path(__file__).parent.parent / "conf" / "penalty").glob("*.yaml")}

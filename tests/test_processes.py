@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from several_processes import ACCUMULATED, MODELS, RUNS, overrides, training
 from tiny import CONF, TRAIN_OVERRIDES
 
-from saddle.run import resolvers
+from saddle.config import resolvers
 
 ALL = [*RUNS, *MODELS, *ACCUMULATED]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from saddle.run import resolvers
-from saddle.run.check import checked
-from saddle.run.compose import Composer
+from saddle.config import resolvers
+from saddle.config.check import checked
+from saddle.config.compose import Composer
 
 ROOT = Path(__file__).parent.parent
 OWN = ("ring", "grid")

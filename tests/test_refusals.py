@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from saddle.config import resolvers
+from saddle.config.check import checked
+from saddle.config.compose import Composer
 from saddle.errors import InputError
-from saddle.run import resolvers
-from saddle.run.check import checked
-from saddle.run.compose import Composer
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -9,6 +9,7 @@ from PIL import Image
 from saddle import sampling
 from saddle.errors import InputError
 from saddle.metrics.sources import open_images
+from saddle.prior import Prior
 
 
 class Model:

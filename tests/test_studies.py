@@ -12,11 +12,12 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from saddle.config import resolvers
+from saddle.config.check import checked, scores
+from saddle.config.compose import Composer
 from saddle.errors import InputError
-from saddle.run import resolvers, search
-from saddle.run.check import checked, scores
-from saddle.run.compose import Composer
-from saddle.run.search import Options, Space
+from saddle.sweep import search
+from saddle.sweep.search import Options, Space
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml"))
@@ -82,7 +83,7 @@ def test_the_first_and_the_last_cell_of_a_study_make_configs(name: str, composer
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_each_value_of_a_study_makes_a_config(name: str, composer: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saddle.run.search.space.AT_MOST_CHECKED", 0)  # each value once
+    monkeypatch.setattr("saddle.sweep.search.space.AT_MOST_CHECKED", 0)  # each value once
     varied = space(composer, name)
     for cell in varied.corners():
         config = check(composer, [*varied.fixed, *varied.jobs(cell)[0]])

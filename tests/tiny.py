@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from saddle.augment import Augment, NoAugment
+from saddle.config import resolvers
 from saddle.discriminator import Discriminator
 from saddle.heads import LinearHead
 from saddle.losses import NonSaturating
@@ -18,7 +19,6 @@ from saddle.models.ema import EMA
 from saddle.models.optimisers import Optimisers
 from saddle.prior import Prior
 from saddle.randomness import generator
-from saddle.run import resolvers
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TRAIN_OVERRIDES = ["data=noise", "data.size=40", "logger=none", "trainer=cpu"]

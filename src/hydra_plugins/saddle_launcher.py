@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from saddle.run.jobs import Processes
+from saddle.sweep.launcher import Processes
 
 
 class ProcessLauncher(Processes):

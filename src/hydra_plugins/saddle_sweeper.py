@@ -6,7 +6,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from saddle.run import search
+from saddle.sweep import search
 
 
 class SearchSweeper(Sweeper):

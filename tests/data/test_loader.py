@@ -165,7 +165,8 @@ def shown_by(limit: int, seed: int, size: int = 40) -> list[int]:
     """Which images a data module's loader shows in ten iterations of four."""
     data = Noise(resolution=2, channels=1, classes=0, size=size, seed=0, batch_size=4, flip=False, limit=limit)
     data.setup()
-    data.trainer = SimpleNamespace(lightning_module=SimpleNamespace(seed=seed, share=Share(4), d_steps=1, iteration=0))
+    model = SimpleNamespace(seed=seed, share=Share(4), rules=SimpleNamespace(d_steps=1), iteration=0)
+    data.trainer = SimpleNamespace(lightning_module=model)
     batches = [images for images, _ in islice(data.train_dataloader(), 10)]
     assert len(data.train_set) == size  # which scores compare with
     everything = data.train_set.images.flatten(1)

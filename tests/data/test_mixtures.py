@@ -113,7 +113,7 @@ def test_configuration(name, modes, sigma):
     from hydra import compose, initialize_config_dir
     from tiny import CONF
 
-    from saddle.run import resolvers
+    from saddle.config import resolvers
     from saddle.run.build import build_callbacks, build_data
 
     resolvers.register()

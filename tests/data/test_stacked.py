@@ -76,7 +76,7 @@ def test_configurations(name):
     from hydra import compose, initialize_config_dir
     from tiny import CONF
 
-    from saddle.run import resolvers
+    from saddle.config import resolvers
     from saddle.run.build import build_data
 
     resolvers.register()

@@ -8,11 +8,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tiny import CONF
 
+from saddle.config import resolvers
+from saddle.config.check import check_ranges, checked
+from saddle.config.compose import Composer
 from saddle.errors import InputError
 from saddle.metrics.evaluate import build_metrics
-from saddle.run import resolvers
-from saddle.run.check import check_ranges, checked
-from saddle.run.compose import Composer
 
 NAMES = sorted(path.stem for path in (CONF / "metrics").glob("*.yaml") if path.stem != "none")
 DATA = {"modes": "ring", "stacked_modes": "stacked_digits"}

@@ -153,7 +153,7 @@ def nodes(tmp_path_factory) -> dict:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from saddle.run import resolvers
+    from saddle.config import resolvers
 
     resolvers.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from saddle.errors import InputError
+from saddle.errors import InputError, NonFinite
 from saddle.run.folder import RUN_DIR, RunFolder, is_first_process, job_name, make_unique, new_folder, write_atomic
-from saddle.run.status import NonFinite
 
 
 def test_folders_of_one_second_do_not_clash(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from toy_run import QUICK, Run
 from saddle.errors import InputError
 from saddle.run.rendezvous import agree, refuse_other_count
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def port() -> str:

@@ -15,10 +15,10 @@ import torch
 from toy_model import IMAGES, fit
 from toy_run import Run
 
+from saddle.errors import NonFinite
 from saddle.run import signals
 from saddle.run.folder import RunFolder
 from saddle.run.life import VOTES, Life, collapsed
-from saddle.run.status import NonFinite
 from saddle.run.stopwatch import Stopwatch
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from saddle.errors import NonFinite
 from saddle.run import signals
-from saddle.run.status import NonFinite, Preempted, describe, status_of
+from saddle.run.status import Preempted, describe, status_of
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torchvision.datasets.utils import download_file_from_google_drive
 
+from saddle.config.folders import find_images
 from saddle.data.base import DataModule, Part
 from saddle.data.files import damaged, first_with, made_whole
-from saddle.data.folders import find_images
 from saddle.data.images import FileImages
 from saddle.errors import InputError
 

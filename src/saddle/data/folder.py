@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from saddle.config.folders import find_labelled_images
 from saddle.data.base import DataModule, Part
 from saddle.data.files import first_with
-from saddle.data.folders import find_labelled_images
 from saddle.data.images import FileImages
 from saddle.errors import InputError
 
@@ -17,7 +17,7 @@ class Folder(DataModule):
     """The images of the folder data.path and its sub-folders; there is no test part.
 
     If all images are in sub-folders, of which there are two or more, these are the classes, in the order of their
-    names; see `saddle.data.folders.count_classes`.
+    names; see `saddle.config.folders.count_classes`.
     """
 
     def read(self) -> tuple[Part, Part | None]:

@@ -11,10 +11,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from saddle.config.folders import find_images
 from saddle.data.base import DataModule, Part
 from saddle.data.digits import _TRAINING
 from saddle.data.files import first_with
-from saddle.data.folders import find_images
 from saddle.data.images import ArrayImages, FileImages
 from saddle.data.loader import Iterations, Loader
 from saddle.data.sets import ImageSet

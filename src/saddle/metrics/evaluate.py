@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from torchmetrics import Metric
 
+from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
 from saddle.metrics.curve import draw_curve
 from saddle.metrics.evaluator import Evaluator, Scores
@@ -24,7 +25,6 @@ from saddle.metrics.features import ClassifierExtractor, FeatureExtractor
 from saddle.metrics.frechet import FrechetDistance
 from saddle.metrics.memorisation import write_neighbours
 from saddle.metrics.sources import ImageSource, ModelSource, SetSource, open_images
-from saddle.run.instantiate import instantiate
 
 Measure = Callable[[int, float | None], Scores]  # scores for a seed and a truncation
 NEAREST = 5  # training images beside a sample in the picture of neighbours

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.augment import NoAugment
+from saddle.config.instantiate import instantiate
 from saddle.data.unpaired import Unpaired
 from saddle.distributed import all_gather, rank
 from saddle.errors import InputError
@@ -20,7 +21,6 @@ from saddle.images import from_data
 from saddle.models.base import GAN, Reals, Rules
 from saddle.networks.cyclegan import DIRECTIONS, Direction, Generator, stack, unstack
 from saddle.randomness import Draws, Rows
-from saddle.run.instantiate import instantiate
 from saddle.turn import Turn
 
 

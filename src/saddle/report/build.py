@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
+from saddle.config.compose import near
 from saddle.errors import InputError
 from saddle.report import figures, page
 from saddle.report.page import plural
@@ -17,7 +18,6 @@ from saddle.report.sections import sections_of
 from saddle.report.settings import label
 from saddle.report.study import FEW, Study
 from saddle.report.tables import write_tables
-from saddle.run.compose import near
 from saddle.run.folder import write_atomic
 
 DPI = 160

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from saddle.config.compose import near
 from saddle.errors import InputError
-from saddle.run.compose import near
-from saddle.run.jobs import PRUNED
+from saddle.run.status import PRUNED
 
 INSIDE = ("checkpoints", "samples", "wandb", "report")  # folders in which no run is looked for
 UNFINISHED = "unfinished"  # no results.json: the run goes on, or was killed

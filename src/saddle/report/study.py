@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saddle.config.compose import near
 from saddle.errors import InputError
 from saddle.report import statistics
 from saddle.report.importance import Importance, importance
 from saddle.report.reading import ABSENT, Run
 from saddle.report.settings import Setting, find_settings, label
 from saddle.report.statistics import SEEDS, Floats
-from saddle.run.compose import near
 from saddle.run.direction import higher_is_better
 
 FEW = 8  # levels that a reader can tell apart by colour

@@ -13,6 +13,8 @@ from hydra.utils import get_class
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
+from saddle.config.check import length
+from saddle.config.instantiate import instantiate
 from saddle.data.base import DataModule
 from saddle.discriminator import Discriminator, MinibatchFeatures
 from saddle.errors import InputError
@@ -20,10 +22,8 @@ from saddle.models.base import GAN, Facts
 from saddle.models.ema import EMA
 from saddle.models.optimisers import Optimisers
 from saddle.prior import Prior
-from saddle.run.check import length
 from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
-from saddle.run.instantiate import instantiate
 
 _LIGHTNING_PRECISION = {"32": "32-true", "64": "64-true"}
 

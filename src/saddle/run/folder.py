@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from saddle.config.check import length
 from saddle.errors import InputError
-from saddle.run.check import length
 from saddle.run.status import describe
 
 FAULTS = ("failed", "nonfinite")

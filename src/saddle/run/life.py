@@ -13,11 +13,9 @@ from lightning.pytorch.loggers.logger import Logger
 
 from saddle.run import signals
 from saddle.run.folder import RunFolder
-from saddle.run.status import NonFinite, status_of
-from saddle.run.stopwatch import Stopwatch, paused
+from saddle.run.status import status_of
+from saddle.run.stopwatch import Stopwatch
 from saddle.run.writer import TIMING, CsvWriter
-
-__all__ = ["Life", "NonFinite", "paused"]
 
 WARM_UP = 3  # iterations of a process that its speed leaves out
 VOTES = {"done": 1.0, "preempted": 1024.0, "interrupted": 1024.0**2}  # sums of under 1024 processes tell them apart

@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from saddle.config.check import processes
 from saddle.errors import InputError
-from saddle.run.check import processes
 
 PATIENCE = timedelta(minutes=10)  # for all processes to be there
 KEY = "saddle/run_folder"

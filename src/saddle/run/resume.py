@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
+from saddle.config.check import check_rules, checked, plain
+from saddle.config.compose import Composer, parse, value_of
 from saddle.errors import InputError
-from saddle.run.check import check_rules, checked, plain
-from saddle.run.compose import Composer, parse, value_of
 from saddle.run.folder import RunFolder
 
 CHANGEABLE = ("iterations", "minutes", "trainer", "logger")

@@ -9,6 +9,7 @@ FAILED = 1  # wrong input, or an error
 NONFINITE = 3
 PREEMPTED = 75  # EX_TEMPFAIL: submit the same command again with resume=
 INTERRUPTED = 130  # Ctrl-C
+PRUNED = "pruned"  # how a job of a sweep ended that was hopeless; it does not run again
 
 EXIT_STATUS = {
     "done": DONE,

@@ -7,8 +7,8 @@ import warnings
 
 from omegaconf import DictConfig, OmegaConf
 
+from saddle.config.check import length
 from saddle.run import build
-from saddle.run.check import length
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder, is_first_process
 from saddle.run.life import Life

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saddle.config.check import processes
 from saddle.errors import InputError
-from saddle.run.check import processes
 from saddle.run.folder import job_name, write_atomic
-from saddle.run.jobs import PRUNED, Job, Plan, Sweep
-from saddle.run.search.options import Check, Options, make
-from saddle.run.search.space import Space, Values, optuna
+from saddle.run.status import PRUNED
+from saddle.sweep.jobs import Job, Sweep
+from saddle.sweep.running import Plan
+from saddle.sweep.search.options import Check, Options, make
+from saddle.sweep.search.space import Space, Values, optuna
 
 JOURNAL = "optuna.journal"
 TRIALS = "trials.csv"

@@ -17,13 +17,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from saddle.config import resolvers
+from saddle.config.check import checked
+from saddle.config.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
 from saddle.errors import InputError
-from saddle.run import jobs, rendezvous, resolvers, search, signals
-from saddle.run.check import checked
-from saddle.run.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
+from saddle.run import rendezvous, signals
 from saddle.run.folder import RUN_DIR, RunFolder, is_first_process, make_unique, new_folder
 from saddle.run.resume import resumed
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, INTERRUPTED, PREEMPTED, Preempted, status_of
+from saddle.sweep import launcher, running, search
+from saddle.sweep.jobs import LIST, quoted
 
 Task = Callable[[DictConfig], object]
 Training = Callable[[DictConfig, RunFolder], str]
@@ -161,10 +164,10 @@ def resume_sweep(composer: Composer, overrides: list[str]) -> int:
     others = [text for text in overrides if parse(text).key_or_group != "resume"]
     if others:
         raise InputError(f"-m resume=SWEEP_DIR takes no other option: leave out {' '.join(others)}")
-    folder, script = str(value_of(overrides, "resume")), jobs.this_script()
+    folder, script = str(value_of(overrides, "resume")), launcher.this_script()
     if search.is_search(folder):
         return search.resume(folder, script, composer)
-    return jobs.resume_sweep(folder, script)
+    return running.resume_sweep(folder, script)
 
 
 def sweep_folder(composer: Composer, overrides: list[str]) -> Path:
@@ -180,20 +183,20 @@ def sweep_folder(composer: Composer, overrides: list[str]) -> Path:
     wanted = Path(composer.compose(overrides).hydra.sweep.dir)
     if value_of(overrides, "hydra.sweep.dir") is None:
         return make_unique(wanted)
-    if (wanted / jobs.LIST).exists():
+    if (wanted / LIST).exists():
         raise InputError(f"{wanted} holds a sweep already: continue it by -m resume={wanted}, or choose another folder")
     return wanted
 
 
 def sweep(by_hydra: Callable[[], None], composer: Composer, args: argparse.Namespace, folder: Path) -> int:
     """Let Hydra's sweeper name the jobs, and run them in `folder`; the exit status."""
-    sys.argv.append(f"hydra.sweep.dir={jobs.quoted(folder)}")
+    sys.argv.append(f"hydra.sweep.dir={quoted(folder)}")
     try:
         by_hydra()
     except COMPOSITION_ERRORS as error:
         with composer:
             raise InputError(composer.explain(error, [*filter(ambiguous, args.overrides)], sweep=True)) from None
     finally:
-        jobs.discard_unused(folder)
+        launcher.discard_unused(folder)
     print(f"sweep folder: {folder}")
-    return FAILED if jobs.failed_jobs else DONE
+    return FAILED if launcher.failed_jobs else DONE

@@ -17,24 +17,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from hydra.utils import instantiate
 
 from saddle.errors import InputError
-from saddle.run.folder import RUN_DIR
-from saddle.run.gpus import VISIBLE, gpus_here, share
 from saddle.run.status import EXIT_STATUS, FAILED
+from saddle.sweep.gpus import VISIBLE, gpus_here, share
+from saddle.sweep.jobs import Job, Sweep
 
-if TYPE_CHECKING:
-    from saddle.run.jobs import Job, Sweep
-
-LAUNCH_VARIABLES = (
-    "LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
-    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT",
-    "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE", RUN_DIR,
-    "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID",
-)  # fmt: skip
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 15.0  # between asking a process tree to end and killing it

@@ -10,16 +10,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from saddle.config.check import checked
+from saddle.config.compose import Composer
 from saddle.errors import InputError
-from saddle.run import jobs
-from saddle.run.check import checked
-from saddle.run.compose import Composer
 from saddle.run.folder import write_atomic
-from saddle.run.jobs import Job, Sweep
-from saddle.run.search.options import Check, Options, validate
-from saddle.run.search.plan import Search
-from saddle.run.search.space import Axis, Space
 from saddle.run.status import DONE, FAILED
+from saddle.sweep import launcher
+from saddle.sweep.jobs import Job, Sweep
+from saddle.sweep.running import run_jobs
+from saddle.sweep.search.options import Check, Options, validate
+from saddle.sweep.search.plan import Search
+from saddle.sweep.search.space import Axis, Space
 
 LIST = "search.json"
 PROCESSES = "hydra_plugins.saddle_launcher.ProcessLauncher"
@@ -38,18 +39,18 @@ def begin(config: DictConfig, arguments: Sequence[str]) -> None:
     hydra_config = config.hydra
     if hydra_config.launcher.get("_target_") != PROCESSES:
         raise InputError("a search runs its jobs by hydra/launcher=processes, submitit_local, submitit_slurm or ray")
-    composer, kept = jobs.composer_of(hydra_config)
+    composer, kept = launcher.composer_of(hydra_config)
     options, space = read(hydra_config, arguments, kept)
     check = checker(composer)
     at_once = validate(space, options, check)
     folder = Path(hydra_config.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
-    sweep = jobs.new_sweep(folder, at_once, hydra_config.launcher)
+    sweep = launcher.new_sweep(folder, at_once, hydra_config.launcher)
     with sweep.locked():
         write_atomic(folder / LIST, json.dumps({"space": asdict(space), "options": asdict(options)}, indent=2) + "\n")
         sweep.save()
-        jobs.failed_jobs.extend(run(sweep, space, options, check))
+        launcher.failed_jobs.extend(run(sweep, space, options, check))
 
 
 def read(hydra_config: DictConfig, arguments: Sequence[str], kept: Sequence[str]) -> tuple[Options, Space]:
@@ -68,7 +69,7 @@ def run(sweep: Sweep, space: Space, options: Options, check: Check) -> list[Job]
     """Search until enough cells were tried; the jobs that did not end well. The caller holds the sweep's lock."""
     search = Search(sweep, space, options, check)
     try:
-        return jobs.run_jobs(sweep, search)
+        return run_jobs(sweep, search)
     finally:
         search.say_best()
 

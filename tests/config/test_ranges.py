@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from saddle.run import ranges
+from saddle.config import ranges
 
 
 @pytest.mark.parametrize(

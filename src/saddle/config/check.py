@@ -12,9 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from saddle.config.compose import Composer, first_line, near, parse
+from saddle.config.ranges import Kind
 from saddle.errors import InputError
-from saddle.run.compose import Composer, first_line, near, parse
-from saddle.run.ranges import Kind
 
 LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given

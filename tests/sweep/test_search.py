@@ -19,9 +19,11 @@ from toy_run import QUICK, Run
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from saddle.errors import InputError
-from saddle.run import search
-from saddle.run.jobs import PRUNED, Job, Plan, Sweep, resume_sweep, run_jobs
-from saddle.run.search import Axis, Objective, Options, Search, Space, curve, validate, wandb_sweep
+from saddle.run.status import PRUNED
+from saddle.sweep import search
+from saddle.sweep.jobs import Job, Sweep
+from saddle.sweep.running import Plan, resume_sweep, run_jobs
+from saddle.sweep.search import Axis, Objective, Options, Search, Space, curve, validate, wandb_sweep
 
 pytest.importorskip("optuna")
 CONF = Path(__file__).parent.parent.parent / "conf"
@@ -389,7 +391,7 @@ def until(condition: Callable[[], bool], seconds: float = 100) -> None:
 def test_a_hopeless_job_is_ended_with_its_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("saddle.run.places.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("saddle.sweep.places.GRACE_SECONDS", 0.1)
     (tmp_path / "job.py").write_text(JOB)
     pruner = {"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.5}
     one = make_search(tmp_path / "s", "a=0.25,0.75 seed=0,1", 6, pruner=pruner)
@@ -447,7 +449,8 @@ def test_what_was_found_is_said_once_for_each_cell(tmp_path: Path, capsys: pytes
 PARENT = """
 import sys
 from pathlib import Path
-from saddle.run.jobs import Job, Sweep, run_jobs
+from saddle.sweep.jobs import Job, Sweep
+from saddle.sweep.running import run_jobs
 sweep = Sweep(Path(sys.argv[1]), sys.argv[2])
 sweep.jobs = [Job("0", []), Job("1", [])]
 sweep.save()

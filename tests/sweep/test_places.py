@@ -1,4 +1,4 @@
-"""Sweeps whose jobs submitit or ray runs, and the environment that a job gets."""
+"""Sweeps whose jobs submitit or ray runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from toy_run import CRASHES, DIES, QUICK, Run
 
 from saddle.errors import InputError
-from saddle.run import places
-from saddle.run.jobs import Job, Sweep
+from saddle.sweep import places
+from saddle.sweep.jobs import Job, Sweep
 
 LAUNCHERS = Path(__file__).resolve().parents[2] / "conf" / "hydra" / "launcher"
 
@@ -63,7 +63,7 @@ def test_what_is_not_installed_is_said(launchers: None, command: Run, tmp_path: 
     hidden.mkdir()
     for name in ("submitit", "ray"):
         (hidden / f"{name}.py").write_text("raise ImportError('hidden')\n")
-    path = os.pathsep.join([str(hidden), str(Path(__file__).parent)])
+    path = os.pathsep.join([str(hidden), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = command("-m", f"hydra/launcher={launcher}", f"seed={QUICK}", PYTHONPATH=path)
     assert done.returncode == 1 and "pip install 'saddle-gan[" in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
@@ -74,13 +74,6 @@ def test_a_place_of_no_cluster_is_refused(tmp_path: Path) -> None:
     place = places.Submitit("slurm", nodes=1)
     with pytest.raises(InputError, match="submitit_slurm"):
         place.start(Sweep(tmp_path, "job.py"), Job("0", []))
-
-
-def test_no_launchers_variable_reaches_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in places.LAUNCH_VARIABLES:
-        monkeypatch.setenv(name, "3")
-    environment = Sweep(tmp_path, "job.py").environment(Job("a", []))
-    assert not set(places.LAUNCH_VARIABLES) & set(environment)
 
 
 def test_an_errand_goes_on_where_it_was_told_to_save(tmp_path: Path) -> None:
@@ -117,7 +110,7 @@ def test_no_job_outlives_its_sweep_and_the_sweep_goes_on(tmp_path: Path) -> None
         "time.sleep(60)\n"
     )
     Sweep(tmp_path, str(script), jobs=[Job("0", []), Job("1", [])]).save()
-    code = f"from saddle.run.jobs import resume_sweep; resume_sweep({str(tmp_path)!r}, {str(script)!r})"
+    code = f"from saddle.sweep.running import resume_sweep; resume_sweep({str(tmp_path)!r}, {str(script)!r})"
     parent = subprocess.Popen([sys.executable, "-c", code])
     until(lambda: (tmp_path / "0" / "pid").exists() and bool((tmp_path / "0" / "pid").read_text()))
     with pytest.raises(InputError, match="running already"), Sweep.load(tmp_path, str(script)).locked():

@@ -66,7 +66,7 @@ OPTIONS = {
     "study/rates": '# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {model.g_lr: "1e-3,1e-4"}}}',
 }
 SCRIPT = """
-from saddle.run.entry import main_training
+from saddle.entry import main_training
 from toy_run import train
 
 def task(cfg, folder):

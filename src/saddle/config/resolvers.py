@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from saddle.data.folders import count_classes
+from saddle.config.folders import count_classes
 
 
 def pick(key: Any, table: Mapping[Any, Any]) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from toy_run import write_project
 
+from saddle.config import resolvers
+from saddle.config.check import check_types, checked, length, processes, scores
+from saddle.config.compose import Composer
 from saddle.errors import InputError
-from saddle.run import resolvers
-from saddle.run.check import check_types, checked, length, processes, scores
-from saddle.run.compose import Composer
 
 
 @pytest.fixture(scope="module")

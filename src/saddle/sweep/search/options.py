@@ -11,10 +11,10 @@ from typing import Any
 import hydra
 from hydra.errors import HydraException
 
+from saddle.config.check import get, is_number, scores, whole
+from saddle.config.compose import near
 from saddle.errors import InputError
-from saddle.run.check import get, is_number, scores, whole
-from saddle.run.compose import near
-from saddle.run.search.space import Space, Values, optuna
+from saddle.sweep.search.space import Space, Values, optuna
 
 DIRECTIONS = ("minimize", "maximize")
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_run import CRASHES, DIES, QUICK, Run
 
-from saddle.run import jobs
-from saddle.run.compose import value_of
+from saddle.config.compose import value_of
 from saddle.run.folder import RUN_DIR
-from saddle.run.gpus import gpus_here, share
-from saddle.run.jobs import Job, Sweep, cause, run_jobs
+from saddle.sweep.gpus import gpus_here, share
+from saddle.sweep.jobs import LAUNCH_VARIABLES, Job, Sweep, quoted
+from saddle.sweep.running import cause, run_jobs
 
 
 def test_a_sweep_runs_every_job_and_resumes_what_is_not_done(command: Run) -> None:
@@ -84,6 +84,13 @@ def test_the_environment_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "OMP_NUM_THREADS" not in sweep.environment(Job("a", []))
 
 
+def test_no_launchers_variable_reaches_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LAUNCH_VARIABLES:
+        monkeypatch.setenv(name, "3")
+    environment = Sweep(tmp_path, "job.py").environment(Job("a", []))
+    assert not set(LAUNCH_VARIABLES) & set(environment)
+
+
 @pytest.mark.parametrize(
     ("visible", "gpus"), [("0,1,2", ["0", "1", "2"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"]), ("", []), ("2,-1,3", ["2"])]
 )
@@ -94,7 +101,7 @@ def test_the_gpus_of_the_environment(visible: str, gpus: list[str], monkeypatch:
 
 def test_the_gpus_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("saddle.run.gpus.DRIVER", tmp_path)
+    monkeypatch.setattr("saddle.sweep.gpus.DRIVER", tmp_path)
     assert gpus_here() == []
     for name in ("0000:01:00.0", "0000:41:00.0"):
         (tmp_path / name).mkdir()
@@ -187,4 +194,4 @@ def test_a_sweep_is_read_back(tmp_path: Path) -> None:
 
 def test_the_path_of_a_folder_survives_hydra(tmp_path: Path) -> None:
     for name in ("plain", "with space", "a=b,c", "quote'd", "back\\slash"):
-        assert value_of([f"hydra.run.dir={jobs.quoted(tmp_path / name)}"], "hydra.run.dir") == str(tmp_path / name)
+        assert value_of([f"hydra.run.dir={quoted(tmp_path / name)}"], "hydra.run.dir") == str(tmp_path / name)

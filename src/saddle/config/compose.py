@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from saddle.config.ranges import Kind, ranges_of
 from saddle.errors import InputError
-from saddle.run.ranges import Kind, ranges_of
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 

@@ -13,11 +13,11 @@ Each trial of optuna ends in one of three states:
 - pruned: the pruner found the first seed's score hopeless while it ran. Its process tree is ended.
 """
 
-from saddle.run.search.agent import wandb_sweep, write_wandb_sweep
-from saddle.run.search.options import Check, Objective, Options, make, validate
-from saddle.run.search.plan import Search, curve
-from saddle.run.search.space import Axis, Space
-from saddle.run.search.start import begin, checker, is_search, load, read, resume, run
+from saddle.sweep.search.agent import wandb_sweep, write_wandb_sweep
+from saddle.sweep.search.options import Check, Objective, Options, make, validate
+from saddle.sweep.search.plan import Search, curve
+from saddle.sweep.search.space import Axis, Space
+from saddle.sweep.search.start import begin, checker, is_search, load, read, resume, run
 
 __all__ = [
     "Axis", "Check", "Objective", "Options", "Search", "Space", "begin", "checker", "curve", "is_search", "load",

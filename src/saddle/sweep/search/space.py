@@ -11,8 +11,8 @@ from typing import Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from saddle.config.compose import parse
 from saddle.errors import InputError
-from saddle.run.compose import parse
 
 AT_MOST_CHECKED = 32  # cells whose config is checked before the first job
 

@@ -1,0 +1,132 @@
+"""A sweep folder and its jobs, each of which is one child process tree. Free of torch."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from saddle.errors import InputError
+from saddle.run.folder import RUN_DIR, RunFolder, write_atomic
+from saddle.run.status import PRUNED
+
+LIST = "jobs.json"  # in the sweep folder: what its jobs are
+LOCK = ".lock"  # in the sweep folder: held by the process that runs it, and by its jobs
+FINISHED = ("done", PRUNED)
+LAUNCH_VARIABLES = (
+    "LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
+    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT",
+    "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE", RUN_DIR,
+    "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID",
+)  # fmt: skip
+
+
+@dataclass
+class Job:
+    """One job: the name of its folder, its overrides, and the number of its processes."""
+
+    folder: str
+    overrides: list[str]
+    processes: int = 1
+
+
+@dataclass
+class Sweep:
+    """A sweep folder and its jobs.
+
+    Args:
+        folder: holds one run folder per job.
+        script: the script that a job runs.
+        flags: further arguments of the script.
+        at_once: jobs that run at the same time.
+        jobs: all jobs so far.
+        place: the config of where they run; None for this machine.
+        lock: the descriptor of the lock, while this process holds it.
+    """
+
+    folder: Path
+    script: str
+    flags: list[str] = field(default_factory=list)
+    at_once: int = 1
+    jobs: list[Job] = field(default_factory=list)
+    place: dict[str, Any] | None = None
+    lock: int | None = field(default=None, compare=False)
+
+    @classmethod
+    def load(cls, folder: Path, script: str) -> Sweep:
+        """The sweep in a folder.
+
+        Raises:
+            InputError: if there is none.
+        """
+        try:
+            found = json.loads((folder / LIST).read_text(encoding="utf-8"))
+            listed = [Job(**job) for job in found["jobs"]]
+            return cls(folder, script, found["flags"], found["at_once"], listed, found.get("place"))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(f"{folder} is not a sweep folder: it has no readable {LIST}") from None
+
+    def save(self) -> None:
+        """Write the list of jobs, so that the sweep can be resumed."""
+        listed = {"flags": self.flags, "at_once": self.at_once, "place": self.place}
+        jobs = [asdict(job) for job in self.jobs]
+        write_atomic(self.folder / LIST, json.dumps({**listed, "jobs": jobs}, indent=2) + "\n")
+
+    def run_folder(self, job: Job) -> RunFolder:
+        """Where a job writes."""
+        return RunFolder(self.folder / job.folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the sweep folder. Jobs inherit the lock: while one that outlived its parent runs, it stays held.
+
+        Raises:
+            InputError: if another process runs this sweep.
+        """
+        with open(self.folder / LOCK, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{self.folder}: the sweep is running already, or a job of it has not ended yet; wait for it"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            self.lock = file.fileno()
+            try:
+                yield
+            finally:
+                self.lock = None
+
+    def unfinished(self) -> list[Job]:
+        """The jobs that are not done, nor ended because they were hopeless."""
+        return [job for job in self.jobs if self.run_folder(job).results().get("status") not in FINISHED]
+
+    def command(self, job: Job) -> list[str]:
+        """The command line of a job: it begins, or goes on if it has begun before."""
+        run = self.run_folder(job)
+        head = [sys.executable, self.script, *self.flags]
+        if run.config_file.exists():
+            return [*head, f"resume={quoted(run.path)}", "hydra.mode=RUN"]
+        return [*head, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={quoted(run.path)}"]
+
+    def environment(self, job: Job) -> dict[str, str]:
+        """The environment of a job: nothing of the parent's launcher, and its share of the cores."""
+        environment = {key: value for key, value in os.environ.items() if key not in LAUNCH_VARIABLES}
+        if self.at_once > 1:
+            threads = len(os.sched_getaffinity(0)) // self.at_once // job.processes
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
+        return environment
+
+
+def quoted(path: Path) -> str:
+    """A path as a value on Hydra's command line."""
+    return QuotedString(str(path.resolve()), Quote.single).with_quotes()

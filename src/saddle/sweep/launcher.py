@@ -1,0 +1,114 @@
+"""Hydra's launcher: the jobs that a sweeper names become a sweep folder, and run. Free of torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from saddle.config.check import checked, processes
+from saddle.config.compose import Composer, parse
+from saddle.errors import InputError
+from saddle.run.folder import job_name
+from saddle.sweep.jobs import LIST, Job, Sweep
+from saddle.sweep.places import place_of
+from saddle.sweep.running import run_jobs
+
+failed_jobs: list[Job] = []  # of this process's sweep; Hydra gives no other way to hand them out
+
+
+def composer_of(hydra_config: DictConfig) -> tuple[Composer, list[str]]:
+    """A composer of the configs that Hydra runs on, and the overrides of Hydra that every job needs."""
+    conf = next(source.path for source in hydra_config.runtime.config_sources if source.provider == "main")
+    kept = [text for text in hydra_config.overrides.hydra if text.startswith("hydra.searchpath")]
+    return Composer(Path(conf), hydra_config.job.config_name), kept
+
+
+def this_script() -> str:
+    """The script that this process runs, which its jobs run too."""
+    return os.path.abspath(sys.argv[0])
+
+
+def new_sweep(folder: Path, at_once: int, launcher: DictConfig) -> Sweep:
+    """A sweep without jobs, with the flags of this process and the place that Hydra's launcher names."""
+    flags = [text for text in sys.argv[1:] if text.startswith("--config-")]
+    place: Any = OmegaConf.to_container(launcher, resolve=True)
+    return Sweep(folder, this_script(), flags, at_once, place=place.get("place"))
+
+
+class Processes(Launcher):
+    """Hydra's launcher that runs each job of a sweep as a child process tree of its own.
+
+    Args:
+        place: the config of where; None for this machine. Not made before a job starts.
+    """
+
+    def __init__(self, place: Any = None) -> None:
+        self.config: DictConfig | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra's hook: keep the config of the sweep."""
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Check all jobs, then run them.
+
+        Returns:
+            For each job the contents of its results.json; a job that failed does not end the sweep.
+
+        Raises:
+            InputError: if the config of a job is wrong; then none has started.
+        """
+        assert self.config is not None
+        hydra_config = self.config.hydra
+        composer, kept = composer_of(hydra_config)
+        given = [parse(text) for text in hydra_config.overrides.task]
+        swept = {override.key_or_group for override in given if override.is_sweep_override()}
+        swept |= set(hydra_config.sweeper.get("params") or {})  # a study's
+        batch = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            try:
+                config = checked(composer, [*kept, *overrides, "hydra.mode=RUN"], "train")
+            except InputError as error:
+                raise InputError(f"job {number} ({' '.join(overrides)}): {error}") from None
+            varied = [text for text in overrides if parse(text).key_or_group in swept]
+            batch.append(Job(job_name(number, varied), [*kept, *overrides], processes(config) or 1))
+            at_once = config["study"]["jobs"]
+        sweep = self._sweep(at_once if batch else 1)
+        if place_of(sweep.place).queues and sweep.at_once == 1:
+            sweep.at_once = max(1, len(batch))
+        with sweep.locked():
+            sweep.jobs += batch
+            sweep.save()
+            failed_jobs.extend(run_jobs(sweep, batch))
+        return [self._job_return(sweep, job) for job in batch]
+
+    def _sweep(self, at_once: int) -> Sweep:
+        assert self.config is not None
+        folder = Path(self.config.hydra.sweep.dir)
+        if (folder / LIST).exists():
+            return Sweep.load(folder, this_script())
+        return new_sweep(folder, at_once, self.config.hydra.launcher)
+
+    @staticmethod
+    def _job_return(sweep: Sweep, job: Job) -> JobReturn:
+        result = JobReturn(overrides=job.overrides, working_dir=str(sweep.folder / job.folder))
+        result.status = JobStatus.COMPLETED
+        result.return_value = sweep.run_folder(job).results()
+        return result
+
+
+def discard_unused(folder: Path) -> None:
+    """Remove what Hydra left in a sweep folder in which no job was started."""
+    if (folder / LIST).exists() or not folder.is_dir():
+        return
+    (folder / "multirun.yaml").unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()

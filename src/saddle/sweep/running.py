@@ -1,0 +1,146 @@
+"""Running the jobs of a sweep, so many at once that no job can harm another. Free of torch."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from saddle.run import signals
+from saddle.run.folder import RunFolder
+from saddle.run.status import DONE, EXIT_STATUS, FAILED, PRUNED, Preempted
+from saddle.sweep.jobs import FINISHED, Job, Sweep
+from saddle.sweep.places import POLL_SECONDS, Place, Started, place_of
+
+ASKED_TO_END = {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
+STATUS_OF_EXIT = {**{code: status for status, code in EXIT_STATUS.items()}, **ASKED_TO_END}
+
+
+class Plan:
+    """Which jobs run: these, in order. A search decides as it goes.
+
+    Args:
+        jobs: to run.
+    """
+
+    def __init__(self, jobs: Sequence[Job]):
+        self.waiting, self.total = list(jobs), len(jobs)
+
+    def next(self) -> Job | None:
+        """The job to start now that there is room for one; None if there is none, until another has ended."""
+        return self.waiting.pop(0) if self.waiting else None
+
+    def hopeless(self, job: Job) -> str | None:
+        """Why a running job is to be ended, or None; asked again and again."""
+        return None
+
+    def ended(self, job: Job) -> None:
+        """A job has ended, and its results.json says how."""
+
+
+def run_jobs(sweep: Sweep, todo: Sequence[Job] | Plan) -> list[Job]:
+    """Run jobs, at most `sweep.at_once` at a time, and say on the terminal how each ends.
+
+    A signal to this process is handed on to the running jobs, which save and end; no further job starts.
+
+    Returns:
+        The jobs that did not end well. One that was ended because it was hopeless is not among them.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C.
+        Preempted: after SIGTERM or SIGUSR1.
+    """
+    plan = todo if isinstance(todo, Plan) else Plan(todo)
+    place = place_of(sweep.place)
+    running: dict[Started, Job] = {}
+    failed, started = [], 0
+    signals.install()
+    signals.arm(True)
+    told = None
+    try:
+        while True:
+            while len(running) < sweep.at_once and not told and (job := plan.next()) is not None:
+                running[start(place, sweep, job)] = job
+                started += 1
+                print(f"[{started}/{plan.total}] {job.folder}: started", flush=True)
+            if not running:
+                break
+            if signals.received() and not told:
+                told = signals.received()
+                for one in running:
+                    one.tell(signal.SIGINT if told == "interrupted" else signal.SIGTERM)
+            for one, job in list(running.items()):
+                hopeless = None if told or one.poll() is not None else plan.hopeless(job)
+                if hopeless:
+                    one.end()
+                code = one.poll()
+                if code is None:
+                    continue
+                del running[one]
+                if not conclude(sweep, job, code, hopeless, one.reason):
+                    failed.append(job)
+                plan.ended(job)
+            time.sleep(POLL_SECONDS)
+    finally:
+        for one in running:
+            one.tell(signal.SIGKILL)
+        signals.forget()
+    if told:
+        raise KeyboardInterrupt if told == "interrupted" else Preempted
+    return failed
+
+
+def start(place: Place, sweep: Sweep, job: Job) -> Started:
+    """Make a job's folder, forget how it ended before, and start it."""
+    run = sweep.run_folder(job)
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.results_file.unlink(missing_ok=True)
+    return place.start(sweep, job)
+
+
+def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None, reason: str | None = None) -> bool:
+    """See how a job ended, write it down where the job could not, and say it; whether it ended well.
+
+    Args:
+        sweep: whose job it is.
+        job: that ended.
+        code: its exit status, or minus a signal.
+        hopeless: why it was ended, if it was.
+        reason: why it ended, where the exit status does not tell.
+    """
+    run = sweep.run_folder(job)
+    status = run.results().get("status")
+    if hopeless and status != "done":
+        status = PRUNED
+        run.record(status=status, error=hopeless)
+    elif code != DONE and status in (None, "done"):
+        status = STATUS_OF_EXIT.get(code, "failed")
+        run.record(status=status, error=reason or cause(run, code))
+    error = run.results().get("error")
+    print(f"    {job.folder}: {status or 'done'}{f' ({error})' if error else ''}", flush=True)
+    return code == DONE or status in FINISHED
+
+
+def cause(run: RunFolder, code: int) -> str:
+    """Why a job ended that could not say it itself."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (the system's memory may have run out)" if -code == signal.SIGKILL else "")
+    try:
+        text = (run.path / "output.log").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"exit status {code}" + (f": {lines[-1]}" if lines else "")
+
+
+def resume_sweep(folder: str, script: str) -> int:
+    """Run what is not done in a sweep folder; the exit status."""
+    sweep = Sweep.load(Path(folder), script)
+    with sweep.locked():
+        todo = sweep.unfinished()
+        if not todo:
+            print(f"{folder}: all {len(sweep.jobs)} jobs are done")
+            return DONE
+        return FAILED if run_jobs(sweep, todo) else DONE
