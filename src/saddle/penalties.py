@@ -71,7 +71,7 @@ class Penalty(nn.Module):
         return None
 
     def after_step(self, network: nn.Module) -> None:
-        """Act on the parameters of the player's network after its optimiser step."""
+        """Act on the parameters of the player's network, after an optimiser step in which the term was due."""
 
 
 def due(penalties: Mapping[str, Penalty], player: Player, step: int) -> tuple[dict[str, Penalty], frozenset[str]]:

@@ -118,9 +118,6 @@ class Schedules:
             return Place(augment, rest[0])
         return Place(penalties.get(rest[0]), rest[1]) if kind == "penalty" and len(rest) == 2 else None
 
-    def __bool__(self) -> bool:
-        return bool(self._schedules)
-
     def apply(self, iteration: int, kimg: float) -> None:
         """Set every number to its value at an iteration; a function of it alone, so a resumed run agrees.
 

@@ -144,8 +144,9 @@ class Turn:
 
     def generate(self, latents: Tensor, labels: Tensor, purpose: str) -> Tensor:
         """G's images of latents; `purpose` names the stream of the noise inside its layers."""
+        options = self.options(purpose)
         with layer_noise_from(self.draws(f"generator/{purpose}")):
-            return self.game.generator(latents, labels, **self.options(purpose)).to(self.real.dtype)
+            return self.game.generator(latents, labels, **options).to(self.real.dtype)
 
     def options(self, purpose: str) -> dict[str, Any]:
         """What G is given beside latents and labels; `purpose` names the random streams."""
@@ -174,7 +175,7 @@ class Turn:
         (real, fake), (real_features, fake_features) = verdict.logits.chunk(2), verdict.features.chunk(2)
         return Verdict(real, real_features), Verdict(fake, fake_features)
 
-    @property
+    @cached_property
     def _together(self) -> bool:
         """Whether D sees both kinds of images in one pass: in its own turn, where none changes another's verdict."""
         return self.player == "discriminator" and self.discriminator.independent

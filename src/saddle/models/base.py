@@ -130,24 +130,26 @@ class GAN(LightningModule):
         self.scores: dict[str, float] = {}  # the latest of every recorded scalar
         self.warnings: list[str] = []  # what a watching callback said of the run
         self.last_logits: dict[str, Tensor] = {}  # D's of its last update: real and fake, [B] over all processes
+        self._votes: float | Tensor = 0.0  # of all processes, as of the last optimiser step
         self._stop_votes = Delayed()
         self._terms: dict[str, Tensor] = {}  # what the loss of the present step is made of, by logged name
         self._scalars: list[tuple[str, Tensor]] = []  # tracked since the last iteration ended
         self._tracker = Tracker()
         places = {name: Place(optimisers, name) for name in ("g_lr", "d_lr", "beta2")}
         places |= {"ema": Place(ema, "decay"), "ema_kimg": Place(ema, "half_life")}
-        self.schedules = Schedules(schedules or {}, places, augment, penalties)
+        self.schedules = Schedules(schedules, places, augment, penalties) if schedules else None
 
     # ---- the two steps ------------------------------------------------------------------------------------------
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One iteration on this process's share of `d_steps` batches: images (uint8) and labels, update by update."""
-        if self.schedules:
+        if self.schedules is not None:
             self.schedules.apply(self.iteration, self.kimg)
             self.optimisers.renew()
         self.play(self.reals(*batch))
         self.ema.update(self.generator, self.iteration, self.rules.d_steps * self.share.batch_size)
         self.iteration += 1
+        self._stop_votes.put(self._votes)
         self._sums()
 
     def play(self, updates: Iterator[Reals]) -> None:
@@ -209,9 +211,8 @@ class GAN(LightningModule):
             fakes.append(turn.fake.detach())
         parameters = {f"{player}.{name}": p for name, p in network.named_parameters() if p.requires_grad}
         if self.end_step(optimizer, parameters, tracked, f"{player[0]}_grad_norm"):
-            for penalty in self.penalties.values():
-                if penalty.acts_on(player):
-                    penalty.after_step(network)
+            for penalty in terms.values():
+                penalty.after_step(network)
         return fakes
 
     def begin_step(self, optimizer: Any) -> int:
@@ -232,8 +233,7 @@ class GAN(LightningModule):
             norm: the name under which the norm of the gradient is logged.
         """
         vote = next(iter(parameters.values())).new_tensor(self.stop_vote)
-        votes, *sums = average_gradients(parameters.values(), torch.stack([vote, *self._terms.values()])).unbind()
-        self._stop_votes.put(votes)
+        self._votes, *sums = average_gradients(parameters.values(), torch.stack([vote, *self._terms.values()])).unbind()
         terms = {f"train/{name}": value for name, value in zip(self._terms, sums, strict=True)}
         if not self.guard.step(optimizer, parameters, self.iteration, terms):
             del self._scalars[tracked:]
