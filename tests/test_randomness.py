@@ -129,3 +129,17 @@ def test_sample_draws_do_not_depend_on_the_chunks():
     for part in zip(*(numbers(a, b) for a, b in ((0, 1), (1, 257), (257, 600))), strict=True):
         assert torch.equal(torch.cat(part), whole[0]) or any(torch.equal(torch.cat(part), w) for w in whole)
     assert not torch.equal(whole[0], whole[2])
+
+
+def test_a_run_in_float64_sees_the_numbers_of_one_in_float32():
+    def drawn():
+        draws, samples = Draws(0, 0, "a", Rows(0, 4, 4), dtype=torch.float64), SampleDraws(0, "a", 0, 4)
+        return [draws.normal(3), draws.uniform(2), samples.normal(3).double(), samples.uniform(2).double()]
+
+    before = drawn()
+    torch.set_default_dtype(torch.float64)  # as Lightning does inside a training step in this precision
+    try:
+        after = drawn()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))

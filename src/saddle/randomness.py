@@ -69,11 +69,13 @@ class Draws:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers [rows, *shape]."""
-        return self._cut(torch.randn(self.rows.total, *shape, generator=self._generator, device=self.device))
+        size = (self.rows.total, *shape)
+        return self._cut(torch.randn(size, generator=self._generator, device=self.device, dtype=torch.float32))
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1), [rows, *shape]."""
-        return self._cut(torch.rand(self.rows.total, *shape, generator=self._generator, device=self.device))
+        size = (self.rows.total, *shape)
+        return self._cut(torch.rand(size, generator=self._generator, device=self.device, dtype=torch.float32))
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Uniform integers in [0, high), int64 [rows, *shape]."""
@@ -87,12 +89,14 @@ class Draws:
 
 def rows_normal(seed: int, stream: str, start: int, stop: int, *shape: int) -> Tensor:
     """Standard normal numbers of the samples [start, stop): float32 [stop - start, *shape], each sample's its own."""
-    return _blocks(start, stop, lambda block: torch.randn(_BLOCK, *shape, generator=generator(seed, stream, block)))
+    size, dtype = (_BLOCK, *shape), torch.float32
+    return _blocks(start, stop, lambda block: torch.randn(size, generator=generator(seed, stream, block), dtype=dtype))
 
 
 def rows_uniform(seed: int, stream: str, start: int, stop: int, *shape: int) -> Tensor:
     """Uniform numbers in [0, 1) of the samples [start, stop): float32 [stop - start, *shape]."""
-    return _blocks(start, stop, lambda block: torch.rand(_BLOCK, *shape, generator=generator(seed, stream, block)))
+    size, dtype = (_BLOCK, *shape), torch.float32
+    return _blocks(start, stop, lambda block: torch.rand(size, generator=generator(seed, stream, block), dtype=dtype))
 
 
 def rows_integers(seed: int, stream: str, start: int, stop: int, high: int) -> Tensor:
