@@ -24,15 +24,13 @@ import logging
 import warnings
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 from lightning.pytorch import Callback
 from torch.nn.functional import softplus
-from torchvision.utils import make_grid
 
 from saddle.config import resolvers
 from saddle.config.compose import Composer
-from saddle.images import from_data, to_uint8
+from saddle.images import from_data
 from saddle.randomness import Draws, Rows
 from saddle.run.build import build_data, build_model, build_trainer
 
@@ -114,7 +112,7 @@ class Recorder(Callback):
         self.batches = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.batches.append([part.clone() for part in batch])
+        self.batches.append(batch)
 
     def on_train_batch_end(self, trainer, pl_module, *_):
         trainer.should_stop = pl_module.iteration >= ITERATIONS
@@ -135,24 +133,3 @@ for iteration, (images, labels) in enumerate(recorder.batches[:ITERATIONS]):
 pairs = zip(model.named_parameters(), plain.named_parameters(), strict=True)
 difference = max((a - b).abs().max().item() for (name, a), (_, b) in pairs if not name.startswith("ema."))
 print("largest difference of a parameter:", difference)
-
-# %% [markdown]
-# ## It learns
-#
-# Two hundred of these plain steps, and $G$ draws strokes; `python src/train.py data=digits minutes=3` goes on to digits.
-
-# %%
-data = build_data(cfg)
-data.prepare_data()
-data.setup()
-chosen = torch.Generator().manual_seed(0)
-for iteration in range(ITERATIONS, 200):
-    indices = torch.randint(len(data.train_set), (BATCH,), generator=chosen).tolist()
-    images, labels = data.train_set.__getitems__(indices)
-    losses = one_step(*players, from_data(images, torch.float64), labels, latents_of(iteration), gamma)
-with torch.no_grad():
-    drawn = plain.generator(latents_of(0)("generator"), torch.zeros(BATCH, dtype=torch.int64))
-plt.figure(figsize=(6, 3))
-plt.imshow(make_grid(to_uint8(drawn), 8, padding=2, pad_value=255).permute(1, 2, 0))
-plt.axis("off")
-plt.show()

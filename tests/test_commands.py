@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jupytext
 import nbformat
 import numpy as np
 import pytest
@@ -123,12 +122,6 @@ def test_the_notebook_opens_a_run(trained: Path, monkeypatch) -> None:
         output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) == 3  # losses, scores, samples
-
-
-def test_the_notebook_and_its_script_are_the_same() -> None:
-    pair = [jupytext.read(NOTEBOOK.with_suffix(suffix)) for suffix in (".ipynb", ".py")]
-    sources = [[(cell.cell_type, cell.source) for cell in notebook.cells] for notebook in pair]
-    assert sources[0] == sources[1]
 
 
 @pytest.mark.slow
