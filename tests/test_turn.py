@@ -1,11 +1,13 @@
 """What a turn computes, how often, and with which graph."""
 
+import copy
+
 import pytest
 import torch
 from tiny import attach, batch, dense_gan
 
 from saddle.losses import Hinge
-from saddle.penalties import R1, FeatureMatching, LeCam
+from saddle.penalties import R1, R2, Dragan, FeatureMatching, GradientPenalty, LeCam, PathLength
 from saddle.precision import at_least_float32
 from saddle.turn import Turn
 
@@ -153,3 +155,42 @@ def test_the_discriminator_is_unfrozen_after_an_error():
     with pytest.raises(ZeroDivisionError):
         model.generator_step(0, next(iter(model.reals(*batch(model)))))
     assert all(p.requires_grad for p in model.discriminator.parameters())
+
+
+class Once(torch.autograd.Function):
+    """The identity, differentiable once: what torch.compile makes of a network."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient.clone()
+
+
+def compiled(network, calls):
+    """Make a network as torch.compile would: its call can be differentiated once, its forward any number of times."""
+
+    def call(*inputs, **options):
+        calls.append(network)
+        x, *rest = inputs
+        return network.forward(Once.apply(x), *rest, **options)
+
+    network._compiled_call_impl = call
+
+
+@pytest.mark.parametrize(
+    "penalty", [R1(), R2(), GradientPenalty(), Dragan(), PathLength(), LeCam(start=0)], ids=lambda p: type(p).__name__
+)
+def test_compiled_networks_are_called_but_where_a_penalty_differentiates_twice(penalty):
+    states = []
+    for compile in (False, True):
+        model, calls = attach(dense_gan({"penalty": copy.deepcopy(penalty)})), []
+        if compile:
+            compiled(model.generator, calls), compiled(model.discriminator, calls)
+        model.training_step(batch(model), 0)
+        states.append([p.detach() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    assert {type(network) for network in calls} == {type(model.generator), type(model.discriminator)}

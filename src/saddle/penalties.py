@@ -38,6 +38,9 @@ def slopes(logits: Tensor, images: Tensor) -> Tensor:
 class Penalty(nn.Module):
     """A term of one player's loss.
 
+    A term may differentiate D at real or generated images, which the turn prepares where it `needs` that, and at images
+    of its own by `turn.judge`, if these require a gradient; and G at latents that do, by `turn.generate`.
+
     Args:
         weight: factor of the term.
         every: lazy regularisation: the term is computed on every k-th step of its player, times k, so that its mean
@@ -49,8 +52,6 @@ class Penalty(nn.Module):
     player: ClassVar[Player | Literal["both"]] = "discriminator"
     #: What the turn must prepare: "real_gradients", "fake_gradients" (input gradients at real or generated images).
     needs: ClassVar[frozenset[str]] = frozenset()
-    #: The network that the term differentiates twice, if it does; D where it `needs` gradients at its images.
-    twice: ClassVar[Player | None] = None
 
     def __init__(self, weight: float = 1.0, every: int = 1):
         super().__init__()
@@ -135,8 +136,6 @@ class GradientPenalty(Penalty):
         target: the slope to keep; 1 in the paper.
         one_sided: penalise only slopes above the target (the paper's section 4): max(0, ||grad|| - target)^2.
     """
-
-    twice = "discriminator"
 
     def __init__(self, weight: float = 10.0, every: int = 1, target: float = 1.0, one_sided: bool = False):
         super().__init__(weight, every)
@@ -389,7 +388,6 @@ class PathLength(Penalty):
     """
 
     player = "generator"
-    twice = "generator"
     average: Tensor
 
     def __init__(self, weight: float = 2.0, every: int = 4, decay: float = 0.01):

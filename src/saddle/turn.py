@@ -53,6 +53,10 @@ class Judge(Protocol):
     def __call__(self) -> Callable[[Tensor, Tensor], Verdict]:
         """Images [B, C, H, W] in [-1, 1] and labels [B] (int64) to a verdict of B / packing rows."""
 
+    @property
+    def forward(self) -> Callable[[Tensor, Tensor], Verdict]:
+        """The same, never compiled."""
+
 
 class View(Protocol):
     """How D sees images: an augmentation, see `saddle.augment.Augment`."""
@@ -144,9 +148,10 @@ class Turn:
 
     def generate(self, latents: Tensor, labels: Tensor, purpose: str) -> Tensor:
         """G's images of latents; `purpose` names the stream of the noise inside its layers."""
-        options = self.options(purpose)
+        network, options = self.game.generator, self.options(purpose)
+        make = network.forward if latents.requires_grad else network  # see `_ask`
         with layer_noise_from(self.draws(f"generator/{purpose}")):
-            return self.game.generator(latents, labels, **options).to(self.real.dtype)
+            return make(latents, labels, **options).to(self.real.dtype)
 
     def options(self, purpose: str) -> dict[str, Any]:
         """What G is given beside latents and labels; `purpose` names the random streams."""
@@ -162,7 +167,16 @@ class Turn:
     def judge(self, images: Tensor, labels: Tensor, purpose: str) -> Verdict:
         """D's verdict on images, seen through the augmentation; `purpose` names the stream of its random numbers."""
         with layer_noise_from(self.draws(f"discriminator/{purpose}")):
-            return self.discriminator(self.game.augment(images, self.draws(f"augment/{purpose}")), labels)
+            return self._ask(self.game.augment(images, self.draws(f"augment/{purpose}")), labels)
+
+    def _ask(self, images: Tensor, labels: Tensor) -> Verdict:
+        """D's verdict on what it sees.
+
+        A compiled network (compile=true) cannot be differentiated twice. D's own turn has a gradient at its images only
+        for a penalty, which becomes part of the loss: then the network is called as it was before it was compiled.
+        """
+        twice = images.requires_grad and (self.player == "discriminator" or "fake_gradients" in self.needs)
+        return (self.discriminator.forward if twice else self.discriminator)(images, labels)
 
     @cached_property
     def _verdicts(self) -> tuple[Verdict, Verdict]:
@@ -171,7 +185,7 @@ class Turn:
         seen = torch.cat([self.game.augment(images, self.draws(f"augment/{kind}")) for images, _, kind in pair])
         noise = Concatenated(self.draws("discriminator/real"), self.draws("discriminator/fake"))
         with layer_noise_from(noise):
-            verdict = self.discriminator(seen, torch.cat([self.real_labels, self.fake_labels]))
+            verdict = self._ask(seen, torch.cat([self.real_labels, self.fake_labels]))
         (real, fake), (real_features, fake_features) = verdict.logits.chunk(2), verdict.features.chunk(2)
         return Verdict(real, real_features), Verdict(fake, fake_features)
 

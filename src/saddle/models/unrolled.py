@@ -181,10 +181,11 @@ class Simulated:
         state = {f"discriminator.{name}": x for name, x in (self.parameters | self.buffers).items()}
         return functional_call(Within(self.module), state, (function,))
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Verdict:
-        """The verdict on images [B, C, H, W] with labels [B]."""
-        # `forward`, because a compiled network cannot be differentiated twice
+    def forward(self, images: Tensor, labels: Tensor) -> Verdict:
+        """The verdict on images [B, C, H, W] with labels [B], differentiable twice."""
         return self.within(lambda discriminator: discriminator.forward(images, labels))
+
+    __call__ = forward
 
     @property
     def independent(self) -> bool:

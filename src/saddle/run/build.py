@@ -71,8 +71,9 @@ def build_model(cfg: DictConfig) -> GAN:
         schedules=options.schedules,
     )
     model.to(memory_format=torch.channels_last)
-    if cfg.compile:
-        compile_networks(model)
+    if cfg.compile:  # in place; where a penalty differentiates twice, the turn calls the plain ones
+        model.generator.compile()
+        model.discriminator.compile()
     return model
 
 
@@ -83,15 +84,6 @@ def build_discriminator(cfg: DictConfig) -> Discriminator:
     minibatch = MinibatchFeatures(trunk.features, node.minibatch) if node.minibatch else None
     head = instantiate(node.head)(features=trunk.features + node.minibatch)
     return Discriminator(trunk, head, node.packing, minibatch)
-
-
-def compile_networks(model: GAN) -> None:
-    """Compile the networks in place, but for one through which a penalty differentiates twice: torch cannot."""
-    twice = {penalty.twice for penalty in model.penalties.values()}
-    twice |= {"discriminator" for penalty in model.penalties.values() if penalty.needs}
-    for player, network in (("generator", model.generator), ("discriminator", model.discriminator)):
-        if player not in twice:
-            network.compile()
 
 
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
