@@ -104,7 +104,7 @@ SMALL = {
     # without a larger eps a bias before the norm of constant maps, which has no gradient but rounding, moves
     "stylegan": [*GROWING, "model.start_resolution=4", "model.eps=1e-4"],
     "stylegan2": [*GROUPED],
-    "stylegan2_ada": [*GROUPED, "augment.p=0.5", "augment.every=1", "model.ada_kimg=0.05"],
+    "stylegan2_ada": [*GROUPED, "augment.p=0.5", "augment.every=1", "augment.kimg=0.05"],
     "biggan_deep": ["model.latent_dim=6", "model.eps=1e-6"],
 }
 

@@ -95,7 +95,7 @@ def test_biggan_deep_keeps_what_it_shares_with_biggan(composer):
 def test_the_strength_of_a_penalty_can_be_set_where_it_always_can(composer):
     options = ["model=stylegan2", "penalty.r1.weight=3", "penalty.r1.every=2"]
     assert checked(composer, options, "train")["penalty"]["r1"]["weight"] == 3
-    assert checked(composer, ["model=stylegan2", "model.r1_gamma=4"], "train")["penalty"]["r1"]["weight"] == 4
+    assert checked(composer, ["model=stylegan2", "penalty=[lecam,r1]"], "train")["penalty"]["r1"]["weight"] == 1
     with pytest.raises(InputError, match="penalty.r1.weight=-1"):
         checked(composer, ["model=stylegan2", "penalty.r1.weight=-1"], "train")
     alone = checked(composer, ["model=dcgan", "model.d_norm=none", "penalty=[r1,r2]", "augment=ada"], "train")

@@ -1,7 +1,7 @@
 """The config is checked before anything heavy is imported. Free of torch.
 
-Three things are checked: the type of the top-level keys (`TABLES`), the type of every option of a group (that of its
-default in the group's yaml), and whether the parts fit each other (`RULES`).
+Three things are checked: the type of every option (that of its default in its yaml file), its range (stated by the
+comment beside that default), and whether the parts fit each other (`RULES`).
 """
 
 from __future__ import annotations
@@ -13,82 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from saddle.config.compose import Composer, first_line, near, parse
-from saddle.config.ranges import Kind
+from saddle.config.ranges import Kind, is_int, is_number
 from saddle.errors import InputError
 
 LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
-
-
-def is_int(value: Any) -> bool:
-    """A whole number, which a bool is not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    """An integer or a float, which a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def whole(low: int) -> Kind:
-    """A whole number of at least `low`."""
-    return Kind(f"a whole number of at least {low}", lambda value: is_int(value) and value >= low)
-
-
-def one_of(*choices: Any) -> Kind:
-    """One of a few values."""
-    words = ", ".join(dict.fromkeys(map(str, choices)))
-    return Kind(f"one of {words}", lambda value: value in choices and not isinstance(value, bool))
-
-
-def optional(kind: Kind) -> Kind:
-    """`kind` or null."""
-    return Kind(f"{kind.words}, or null", lambda value: value is None or kind.accepts(value))
-
-
-TEXT = Kind("a text", lambda value: isinstance(value, str))
-SCALAR = Kind("a text or a number", lambda value: isinstance(value, str | int | float))
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-POSITIVE = Kind("a number above 0", lambda value: is_number(value) and value > 0)
-
-TRAIN = {
-    "seed": whole(0),
-    "iterations": optional(whole(0)),
-    "minutes": optional(POSITIVE),
-    "precision": one_of("auto", 32, "32", 64, "64", "bf16-mixed", "16-mixed"),
-    "compile": FLAG,
-    "nonfinite": one_of("stop", "skip"),
-    "resume": optional(SCALAR),
-    "log_every": whole(1),
-    "checkpoint.every": whole(1),
-    "checkpoint.monitor": optional(TEXT),
-    "evaluation.every": whole(0),
-    "evaluation.samples": whole(1),
-    "samples.every": whole(0),
-    "study.jobs": whole(1),
-}
-AFTER = {
-    "run": optional(SCALAR),
-    "weights": one_of("last", "best"),
-    "ema": FLAG,
-    "n": whole(1),
-    "out": optional(SCALAR),
-    "truncation": optional(POSITIVE),
-    "class": optional(whole(0)),
-    "seed": whole(0),
-    "real": optional(SCALAR),
-    "fake": optional(SCALAR),
-    "sweep": optional(SCALAR),
-}
-SEVERAL = Kind(
-    "a number above 0, or a list of them",
-    lambda value: (
-        POSITIVE.accepts(value)
-        or (isinstance(value, list) and bool(value) and all(x is None or POSITIVE.accepts(x) for x in value))
-    ),
-)
-EVALUATE = AFTER | {"truncation": optional(SEVERAL)}
-TABLES = {"train": TRAIN, "evaluate": EVALUATE}  # every other command: AFTER
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -134,57 +63,45 @@ def checked(composer: Composer, overrides: Sequence[str], command: str, rules: b
     lists = {group: list(config[group]) for group in LISTS if group in config}  # Hydra records no chosen lists
     chosen_one = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
     config["choices"] = {**chosen_one, **lists}
-    check(config, plain(reference), command, [parse(text).key_or_group for text in overrides])
+    check(config, plain(reference), [parse(text).key_or_group for text in overrides])
     check_ranges(config, composer.ranges(overrides))
     if rules:
         check_rules(config)
     return config
 
 
-def check(config: Mapping[str, Any], reference: Mapping[str, Any], command: str, typed: Sequence[str] = ()) -> None:
+def check(config: Mapping[str, Any], reference: Mapping[str, Any], typed: Sequence[str] = ()) -> None:
     """Refuse unknown keys and wrong types.
 
     Args:
         config: of this run, resolved; with the names of the chosen options under `choices`.
         reference: the chosen groups as their yaml files have them, resolved.
-        command: "train", "evaluate", ...
         typed: the keys given on the command line; checked first, so that an error names them and not what follows.
 
     Raises:
         InputError: naming the first key that is wrong.
     """
-    check_top(config, reference, command)
-    for key in typed:
-        default, known = _select(reference, key)
-        if known and "." in key:
-            check_types(get(config, key), default, key)
-    for group in reference:
-        if isinstance(reference[group], dict) and group != "choices":
-            check_types(config.get(group), reference[group], group)
-
-
-def check_top(config: Mapping[str, Any], reference: Mapping[str, Any], command: str) -> None:
-    """Check the keys that belong to no group against the table of the command."""
-    table = TABLES.get(command, AFTER)
     for key in config:
         if key not in reference and key != "choices":
             raise InputError(f"there is no option {key}{near(key, [*reference])}")
-    for key, kind in table.items():
-        value, found = _select(config, key)
-        if not found and _select(reference, key)[1]:
-            raise InputError(f"{key} must be there: it must be {kind.words}")
-        if found and not kind.accepts(value):
-            raise InputError(f"{key}={_show(value)}: must be {kind.words}")
+    for key in typed:
+        default, known = _select(reference, key)
+        if known and not isinstance(default, dict) and _select(config, key)[1]:
+            check_types(get(config, key), default, key)
+    check_types(config, reference)
 
 
-def check_types(value: Any, default: Any, key: str) -> None:
+def check_types(value: Any, default: Any, key: str = "") -> None:
     """Check a node and all below it: what differs from its default must be of its default's type."""
     kind = kind_of(default)
     if value != default and not kind.accepts(value):
         raise InputError(f"{key}={_show(value)}: must be {kind.words}, like its default {_show(default)}")
     if isinstance(default, dict):
-        for name in default:
-            check_types(value.get(name), default[name], f"{key}.{name}")
+        for name, inner in default.items():
+            below = f"{key}.{name}".lstrip(".")
+            if inner is not None and name not in value:
+                raise InputError(f"{below} must be there: {kind_of(inner).words}, like its default {_show(inner)}")
+            check_types(value.get(name), inner, below)
     if isinstance(default, list) and default and isinstance(value, list):
         for i, element in enumerate(value):
             check_types(element, default[min(i, len(default) - 1)], f"{key}[{i}]")
@@ -203,18 +120,14 @@ def kind_of(default: Any) -> Kind:
     if default is None or default == "auto":
         return Kind("anything", lambda value: True)
     if isinstance(default, bool):
-        return FLAG
+        return Kind("true or false", lambda value: isinstance(value, bool))
     if isinstance(default, int):
         return Kind("a whole number", is_int)
     if isinstance(default, float):
         return Kind("a number", is_number)
     if isinstance(default, str):
-        return TEXT
-    return Kind("a list", lambda v: isinstance(v, list)) if isinstance(default, list) else Kind("options", _is_mapping)
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, dict)
+        return Kind("a text", lambda value: isinstance(value, str))
+    return Kind("a list" if isinstance(default, list) else "options", lambda value: isinstance(value, type(default)))
 
 
 def _select(config: Mapping[str, Any], key: str) -> tuple[Any, bool]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import ConfigDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
@@ -38,6 +40,8 @@ class Composer:
         self.conf, self.config_name = conf, config_name
         self._always = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in searchpath)}]"] if searchpath else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._chosen: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+        self._read: dict[str, dict[str, bool]] = {}
 
     def __enter__(self) -> Composer:
         GlobalHydra.instance().clear()
@@ -65,10 +69,72 @@ class Composer:
         if key not in self._composed:
             try:
                 words = [*self._always, *overrides]
-                self._composed[key] = hydra.compose(self.config_name, words, return_hydra_config=True)
+                cfg = hydra.compose(self.config_name, words, return_hydra_config=True)
             except COMPOSITION_ERRORS as error:
                 raise InputError(self.explain(error, overrides)) from None
+            self._settle(cfg, overrides)
+            self._composed[key] = cfg
         return self._composed[key]
+
+    def _settle(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
+        """Drop what a file sets for an option that another choice would have; refuse what is typed or has no option.
+
+        A model or an experiment may set values of any group, such as `penalty.r1.weight`; they go with `penalty=[r1]`.
+        """
+        values = [parse(text) for text in overrides if not self.is_choice(text)]
+        typed = {word.key_or_group: word.is_add() or word.is_force_add() for word in values}
+        strays = self._strays(cfg, self._files(overrides))
+        for key in strays:
+            named = [other for other in typed if within(key, other) or within(other, key)]
+            if any(typed[other] for other in named):  # by a plus: the user knows
+                continue
+            if named or not self._choices_with(key):
+                known = (name for name, _ in keys_of(cfg) if not any(within(name, stray) for stray in strays))
+                raise InputError(f"there is no option {[*named, key][0]}{self._hint([*named, key][0], known)}")
+            parent, _, name = key.rpartition(".")
+            with open_dict(cfg):
+                del OmegaConf.select(cfg, parent)[name]
+
+    def _strays(self, cfg: DictConfig, files: Sequence[tuple[str, str]]) -> list[str]:
+        """The outermost keys of values for which no file has an option; a file has those of its own group's node."""
+        chosen = (key.partition("@")[2] or key.replace("/", ".") for key in cfg.hydra.runtime.choices)
+        nodes = {*self.groups(), *chosen}
+        known = dict.fromkeys(nodes, False)  # true: takes any entries
+        for path, package in files:
+            home = package or path.rpartition("/")[0].partition("/")[0]
+            for name, free in self._options(path).items():
+                key = f"{package}.{name}".lstrip(".")
+                node = max((node for node in nodes if within(key, node)), key=len, default="")
+                if not home or (node and within(home, node)):
+                    known[key] = free and key not in nodes
+        strays: list[str] = []
+        for key, _ in keys_of(cfg):
+            covered = ("hydra", *strays, *(free for free in known if known[free]))
+            if key not in known and not any(within(key, other) for other in covered):
+                strays.append(key)
+        return strays
+
+    def _options(self, path: str) -> dict[str, bool]:
+        """The dotted keys of a yaml file and of those that it is based on; whether each takes any entries."""
+        if path not in self._read:
+            file = self._loader().repository.load_config(path)
+            options = {key: not value or not isinstance(value, dict) for key, value in keys_of(file.config)}
+            for base in file.defaults_list:
+                if isinstance(base, ConfigDefault) and not base.is_self():
+                    options |= self._options(os.path.join("/", os.path.dirname(path), str(base.path))[1:])
+            self._read[path] = options
+        return self._read[path]
+
+    def _choices_with(self, key: str) -> list[str]:
+        """The options of a group that have a key, as one would choose them: `augment=ada`, `penalty=[...,r1]`."""
+        parts = key.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            group, name = "/".join(parts[:end]), ".".join(parts[end:])
+            options = self._loader().get_group_options(group)
+            found = [option for option in options if name in self._options(f"{group}/{option}")]
+            if found:
+                return [f"{group}=[...,{each}]" if each == parts[end] else f"{group}={each}" for each in found]
+        return []
 
     def reference(self, overrides: Sequence[str]) -> DictConfig:
         """The config of the chosen groups alone, without the values on the command line."""
@@ -76,14 +142,22 @@ class Composer:
 
     def ranges(self, overrides: Sequence[str]) -> dict[str, Kind]:
         """The ranges that the comments of the chosen yaml files state, by dotted key."""
-        chosen = [text for text in overrides if self.is_choice(text)]
-        parts = self._loader().compute_defaults_list(self.config_name, [*self._always, *chosen], RunMode.RUN).defaults
         found: dict[str, Kind] = {}
-        for part in parts:
-            path = self.conf / f"{part.config_path}.yaml"
+        for name, package in self._files(overrides):
+            path = self.conf / f"{name}.yaml"
             if path.is_file():
-                found |= ranges_of(path, (part.package or "").replace("_global_", ""))
+                found |= ranges_of(path, package)
         return found
+
+    def _files(self, overrides: Sequence[str]) -> list[tuple[str, str]]:
+        """The yaml files of the chosen options, without their ending, and the dotted node that each is put under."""
+        chosen = [text for text in overrides if self.is_choice(text)]
+        if tuple(chosen) not in self._chosen:
+            words = [*self._always, *chosen]
+            listed = self._loader().compute_defaults_list(self.config_name, words, RunMode.RUN).defaults
+            files = [(str(file.config_path), (file.package or "").replace("_global_", "")) for file in listed]
+            self._chosen[tuple(chosen)] = [(path, package) for path, package in files if not within(path, "hydra", "/")]
+        return self._chosen[tuple(chosen)]
 
     def is_choice(self, override: str) -> bool:
         """Whether an override chooses an option of a group (`model=dcgan`), rather than sets a value."""
@@ -110,7 +184,11 @@ class Composer:
         unknown = next((o.key_or_group for o in map(parse, overrides) if key and o.key_or_group.startswith(key)), None)
         named = unknown or self._unmatched(str(error), overrides)
         if named:
-            return f"there is no option {named}{self._hint(named, overrides)}"
+            try:
+                known = [name for name, _ in keys_of(self.reference(overrides))]
+            except (InputError, *COMPOSITION_ERRORS):
+                known = []
+            return f"there is no option {named}{self._hint(named, known)}"
         return first_line(error.__cause__ or error) or first_line(error)
 
     def _missing(self, error: MissingConfigException) -> str:
@@ -125,14 +203,12 @@ class Composer:
         keys = [override.key_or_group for override in map(parse, overrides)]
         return next((key for key in keys if f"'{key}'" in message or f"{key}=" in message), None)
 
-    def _hint(self, key: str, overrides: Sequence[str]) -> str:
-        try:
-            known = [name for name in leaves(self.reference(overrides)) if not name.startswith("hydra.")]
-        except (InputError, *COMPOSITION_ERRORS):
-            known = []
-        known += [group for group in self.groups() if group != "hydra"]
+    def _hint(self, key: str, options: Iterable[str]) -> str:
+        known = [name for name in (*options, *self.groups()) if not within(name, "hydra")]
         if key in known:  # Hydra wants a plus before what adds to a mapping
             return f" that takes new entries so: write '+{key}=...'"
+        if choices := self._choices_with(key):
+            return f"; {' or '.join(choices)} has it"
         return near(key, known) or near(key, {name.rpartition(".")[2]: name for name in known}, last=True)
 
     @staticmethod
@@ -164,16 +240,17 @@ def ambiguous(override: str) -> bool:
     return parse(override).is_sweep_override()
 
 
-def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of all nodes, inner ones too."""
-    for name in map(str, cfg):
-        key = f"{prefix}{name}"
-        yield key
-        if OmegaConf.is_missing(cfg, name) or OmegaConf.is_interpolation(cfg, name):
-            continue
-        child = cfg[name]
-        if isinstance(child, DictConfig):
-            yield from leaves(child, f"{key}.")
+def keys_of(cfg: DictConfig | Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of all nodes, inner ones too, and their values as they are written."""
+    for name, value in (OmegaConf.to_container(cfg) if isinstance(cfg, DictConfig) else cfg).items():
+        yield f"{prefix}{name}", value
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{prefix}{name}.")
+
+
+def within(key: str, node: str, separator: str = ".") -> bool:
+    """Whether a dotted key is that of a node, or of something in it."""
+    return f"{key}{separator}".startswith(f"{node}{separator}")
 
 
 def near(word: str, words: Iterable[str], last: bool = False) -> str:
