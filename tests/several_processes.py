@@ -124,7 +124,8 @@ def overrides(name: str) -> list[str]:
         growing = ["model.batch_sizes=[24]"] if GROWING[-1] in words else []
         return [*words, "data.batch_size=24", "trainer.accumulate=2", *growing]
     networks = compose_config(f"model={name}").model
-    supported = [set(networks[part].get("resolutions") or [8]) for part in ("generator", "trunk")]
+    facts = [networks[part].get("facts", {}) for part in ("generator", "trunk")]
+    supported = [set(each.get("resolutions") or [8]) for each in facts]
     size = min(supported[0] & supported[1])
     latent = SMALL.get(name, ["model.latent_dim=6"])
     return [*TINY, f"model={name}", f"data.resolution={size}", "data.classes=4", "model.width=4", *latent]

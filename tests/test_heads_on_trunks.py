@@ -15,7 +15,7 @@ TINY = ["data.batch_size=4", "data.classes=3", "model.width=4", "model.latent_di
 
 def overrides(trunk: str, *more: str) -> list[str]:
     """A DCGAN with another trunk, at the smallest resolution that this one supports, 8 at least."""
-    supported = OmegaConf.load(CONF / f"model/trunk/{trunk}.yaml").get("resolutions") or [8]
+    supported = OmegaConf.load(CONF / f"model/trunk/{trunk}.yaml").get("facts", {}).get("resolutions") or [8]
     resolution = min(r for r in supported if r >= 8)
     return [*TINY, "model=dcgan", f"data.resolution={resolution}", f"model/trunk={trunk}", *more]
 

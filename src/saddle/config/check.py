@@ -43,13 +43,12 @@ def length(cfg: Mapping[str, Any] | DictConfig) -> tuple[int | None, float | Non
     return iterations, DEFAULT_MINUTES if iterations is None and minutes is None else minutes
 
 
-def checked(composer: Composer, overrides: Sequence[str], command: str, rules: bool = True) -> dict[str, Any]:
+def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) -> dict[str, Any]:
     """Compose a config and check it.
 
     Args:
         composer: of the folder with the configs.
         overrides: the command line.
-        command: "train", "evaluate", ...
         rules: check too whether the parts fit each other.
 
     Returns:
@@ -58,37 +57,23 @@ def checked(composer: Composer, overrides: Sequence[str], command: str, rules: b
     Raises:
         InputError: naming the first thing that is wrong.
     """
-    cfg, reference = composer.compose(overrides), composer.reference(overrides)
-    config = plain(cfg)
+    cfg = composer.compose(overrides)
+    config, reference = plain(cfg), plain(composer.reference(overrides))
+    for key in config:
+        if key not in reference:
+            raise InputError(f"there is no option {key}{near(key, [*reference])}")
+    for key in (parse(text).key_or_group for text in overrides):  # first, so that an error names what was typed
+        value, found = _select(config, key)
+        if found and not isinstance(value, dict):
+            check_types(value, get(reference, key), key)
+    check_types(config, reference)
+    check_ranges(config, composer.ranges(overrides))
     lists = {group: list(config[group]) for group in LISTS if group in config}  # Hydra records no chosen lists
     chosen_one = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
     config["choices"] = {**chosen_one, **lists}
-    check(config, plain(reference), [parse(text).key_or_group for text in overrides])
-    check_ranges(config, composer.ranges(overrides))
     if rules:
         check_rules(config)
     return config
-
-
-def check(config: Mapping[str, Any], reference: Mapping[str, Any], typed: Sequence[str] = ()) -> None:
-    """Refuse unknown keys and wrong types.
-
-    Args:
-        config: of this run, resolved; with the names of the chosen options under `choices`.
-        reference: the chosen groups as their yaml files have them, resolved.
-        typed: the keys given on the command line; checked first, so that an error names them and not what follows.
-
-    Raises:
-        InputError: naming the first key that is wrong.
-    """
-    for key in config:
-        if key not in reference and key != "choices":
-            raise InputError(f"there is no option {key}{near(key, [*reference])}")
-    for key in typed:
-        default, known = _select(reference, key)
-        if known and not isinstance(default, dict) and _select(config, key)[1]:
-            check_types(get(config, key), default, key)
-    check_types(config, reference)
 
 
 def check_types(value: Any, default: Any, key: str = "") -> None:
@@ -168,7 +153,7 @@ def processes(config: Config) -> int | None:
 
 def needs_labels(config: Config) -> str | None:
     """A model that needs labels gets them."""
-    needed = any(get(config, f"model{part}.needs_labels") for part in ("", ".generator", ".head"))
+    needed = any(get(config, f"model{part}.needs_labels") for part in ("", ".generator.facts", ".head.facts"))
     if needed and not get(config, "data.classes"):
         return f"{chosen(config, 'model')} needs labels, and {chosen(config, 'data')} has none (data.classes=0)"
     return None
@@ -178,7 +163,7 @@ def resolution_supported(config: Config) -> str | None:
     """Both networks are made for the data's resolution."""
     resolution = get(config, "data.resolution")
     for part in ("generator", "trunk"):
-        supported = get(config, f"model.{part}.resolutions")
+        supported = get(config, f"model.{part}.facts.resolutions")
         if supported and resolution not in supported:
             listed = ", ".join(map(str, supported))
             remedy = f"model/{part}=mlp takes any"
@@ -188,7 +173,7 @@ def resolution_supported(config: Config) -> str | None:
 
 def conditioning_supported(config: Config) -> str | None:
     """The generator can be conditioned in the way that is asked for."""
-    how, supported = get(config, "model.g_conditioning"), get(config, "model.generator.conditionings")
+    how, supported = get(config, "model.g_conditioning"), get(config, "model.generator.facts.conditionings")
     if supported and how not in supported:
         listed = ", ".join(map(str, supported))
         return f"model.g_conditioning={how}: {chosen(config, 'model/generator')} has {listed}"
@@ -217,7 +202,7 @@ def domains_fit(config: Config) -> str | None:
 
 def energy_of_reconstruction(config: Config) -> str | None:
     """An energy is a reconstruction error."""
-    if get(config, "loss.needs_reconstruction") and not get(config, "model.head.reconstructs"):
+    if get(config, "loss.facts.needs_reconstruction") and not get(config, "model.head.facts.reconstructs"):
         return (
             f"{chosen(config, 'loss')} reads the reconstruction error of an autoencoder, and "
             f"{chosen(config, 'model/head')} has none: model=ebgan, or model/head=reconstruction"
@@ -231,7 +216,7 @@ def packing_fits(config: Config) -> str | None:
     share = (processes(config) or 1) * (get(config, "trainer.accumulate") or 1)
     if packing > 1 and batch % (packing * share):
         return f"model.packing={packing}: data.batch_size={batch} must be a multiple of {packing * share}"
-    if packing > 1 and get(config, "model.head.needs_labels"):
+    if packing > 1 and get(config, "model.head.facts.needs_labels"):
         return f"model.packing={packing}: {chosen(config, 'model/head')} reads one label an image; add model/head=none"
     return None
 
@@ -239,7 +224,7 @@ def packing_fits(config: Config) -> str | None:
 def top_k_fits(config: Config) -> str | None:
     """A loss that pairs generated images with real ones needs all of them."""
     top_k = get(config, "model.top_k")
-    if top_k is not None and top_k < 1 and get(config, "loss.reads_real"):
+    if top_k is not None and top_k < 1 and get(config, "loss.facts.reads_real"):
         return f"model.top_k={top_k}: {chosen(config, 'loss')} compares all images with real ones; leave it 1"
     return None
 
@@ -258,9 +243,7 @@ def batch_divides(config: Config) -> str | None:
 def gradient_penalty_without_batch_norm(config: Config) -> str | None:
     """A penalty on each sample's gradient needs a D in which samples do not influence each other."""
     per_sample = [
-        name
-        for name, penalty in (get(config, "penalty") or {}).items()
-        if isinstance(penalty, Mapping) and penalty.get("per_sample_gradient")
+        name for name in get(config, "penalty") or {} if get(config, f"penalty.{name}.facts.per_sample_gradient")
     ]
     if per_sample and get(config, "model.d_norm") == "batch":
         return (
@@ -288,15 +271,13 @@ def monitor_is_produced(config: Config) -> str | None:
 
 
 def scores(config: Config) -> list[str]:
-    """The keys that metrics log (those under `scores` in a metric's yaml, else its name) and callbacks (`scores`)."""
-    keys = []
-    for callback in (get(config, "callbacks") or {}).values():
-        listed = callback.get("scores") if isinstance(callback, Mapping) else None
-        keys += [f"eval/{score}" for score in listed or []]
-    for name, metric in (get(config, "metrics") or {}).items():
-        listed = metric.get("scores") if isinstance(metric, Mapping) else None
-        keys += [f"eval/{score}" for score in listed or [name]]
-    return keys
+    """The keys that metrics and callbacks log: `facts.scores` of their yaml, of a metric without it its name."""
+    keys: list[str] = []
+    for name in get(config, "callbacks") or {}:
+        keys += get(config, f"callbacks.{name}.facts.scores") or []
+    for name in get(config, "metrics") or {}:
+        keys += get(config, f"metrics.{name}.facts.scores") or [name]
+    return [f"eval/{key}" for key in keys]
 
 
 Rule = Callable[[Config], str | None]
@@ -322,6 +303,5 @@ def check_rules(config: Config) -> None:
         InputError: with the first rule's complaint.
     """
     for rule in RULES:
-        complaint = rule(config)
-        if complaint:
+        if complaint := rule(config):
             raise InputError(complaint)

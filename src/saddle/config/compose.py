@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,12 +116,13 @@ class Composer:
     def _options(self, path: str) -> dict[str, bool]:
         """The dotted keys of a yaml file and of those that it is based on; whether each takes any entries."""
         if path not in self._read:
-            file = self._loader().repository.load_config(path)
-            options = {key: not value or not isinstance(value, dict) for key, value in keys_of(file.config)}
-            for base in file.defaults_list:
-                if isinstance(base, ConfigDefault) and not base.is_self():
-                    options |= self._options(os.path.join("/", os.path.dirname(path), str(base.path))[1:])
-            self._read[path] = options
+            repository = self._loader().repository
+            file = repository.load_config(path)
+            self._read[path] = {key: not value or not isinstance(value, dict) for key, value in keys_of(file.config)}
+            for other in (str(each.path) for each in file.defaults_list if isinstance(each, ConfigDefault)):
+                base = other[1:] if other.startswith("/") else f"{path.rpartition('/')[0]}/{other}"
+                if repository.config_exists(base):
+                    self._read[path] |= self._options(base)
         return self._read[path]
 
     def _choices_with(self, key: str) -> list[str]:
@@ -155,8 +155,8 @@ class Composer:
         if tuple(chosen) not in self._chosen:
             words = [*self._always, *chosen]
             listed = self._loader().compute_defaults_list(self.config_name, words, RunMode.RUN).defaults
-            files = [(str(file.config_path), (file.package or "").replace("_global_", "")) for file in listed]
-            self._chosen[tuple(chosen)] = [(path, package) for path, package in files if not within(path, "hydra", "/")]
+            files = ((str(file.config_path), (file.package or "").replace("_global_", "")) for file in listed)
+            self._chosen[tuple(chosen)] = [file for file in files if not file[0].startswith("hydra/")]
         return self._chosen[tuple(chosen)]
 
     def is_choice(self, override: str) -> bool:
@@ -242,15 +242,16 @@ def ambiguous(override: str) -> bool:
 
 def keys_of(cfg: DictConfig | Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The dotted keys of all nodes, inner ones too, and their values as they are written."""
-    for name, value in (OmegaConf.to_container(cfg) if isinstance(cfg, DictConfig) else cfg).items():
+    node: Any = OmegaConf.to_container(cfg) if isinstance(cfg, DictConfig) else cfg
+    for name, value in node.items():
         yield f"{prefix}{name}", value
         if isinstance(value, Mapping):
             yield from keys_of(value, f"{prefix}{name}.")
 
 
-def within(key: str, node: str, separator: str = ".") -> bool:
+def within(key: str, node: str) -> bool:
     """Whether a dotted key is that of a node, or of something in it."""
-    return f"{key}{separator}".startswith(f"{node}{separator}")
+    return f"{key}.".startswith(f"{node}.")
 
 
 def near(word: str, words: Iterable[str], last: bool = False) -> str:
