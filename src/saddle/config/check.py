@@ -28,13 +28,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     """
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
-        container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        container: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from None
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key or 'config'}: {first_line(error)}") from None
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return container
 
 
 def length(cfg: Mapping[str, Any] | DictConfig) -> tuple[int | None, float | None]:
@@ -68,9 +67,10 @@ def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) ->
             check_types(value, get(reference, key), key)
     check_types(config, reference)
     check_ranges(config, composer.ranges(overrides))
-    lists = {group: list(config[group]) for group in LISTS if group in config}  # Hydra records no chosen lists
-    chosen_one = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
-    config["choices"] = {**chosen_one, **lists}
+    config["choices"] = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    config["choices"] |= {
+        group: list(config[group]) for group in LISTS if group in config
+    }  # which Hydra does not record
     if rules:
         check_rules(config)
     return config
@@ -280,8 +280,7 @@ def scores(config: Config) -> list[str]:
     return [f"eval/{key}" for key in keys]
 
 
-Rule = Callable[[Config], str | None]
-RULES: Sequence[Rule] = (
+RULES: Sequence[Callable[[Config], str | None]] = (
     needs_labels,
     resolution_supported,
     conditioning_supported,

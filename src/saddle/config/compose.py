@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Composer:
         GlobalHydra.instance().clear()
         self._forget_plugins()
         hydra.initialize_config_dir(str(self.conf), job_name=self.config_name, version_base="1.3")
+        self._loader: Any = GlobalHydra.instance().config_loader()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -105,7 +107,7 @@ class Composer:
                 key = f"{package}.{name}".lstrip(".")
                 node = max((node for node in nodes if within(key, node)), key=len, default="")
                 if not home or (node and within(home, node)):
-                    known[key] = free and key not in nodes
+                    known[key] = known.get(key, False) or (free and key not in nodes)
         strays: list[str] = []
         for key, _ in keys_of(cfg):
             covered = ("hydra", *strays, *(free for free in known if known[free]))
@@ -113,15 +115,19 @@ class Composer:
                 strays.append(key)
         return strays
 
+    @cached_property
+    def _repository(self) -> Any:
+        """Hydra's reader of yaml files, in `conf` and in the search path."""
+        return self._loader._parse_overrides_and_create_caching_repo(self.config_name, self._always)[1]
+
     def _options(self, path: str) -> dict[str, bool]:
         """The dotted keys of a yaml file and of those that it is based on; whether each takes any entries."""
         if path not in self._read:
-            repository = self._loader().repository
-            file = repository.load_config(path)
+            file = self._repository.load_config(path)
             self._read[path] = {key: not value or not isinstance(value, dict) for key, value in keys_of(file.config)}
             for other in (str(each.path) for each in file.defaults_list if isinstance(each, ConfigDefault)):
                 base = other[1:] if other.startswith("/") else f"{path.rpartition('/')[0]}/{other}"
-                if repository.config_exists(base):
+                if self._repository.config_exists(base):
                     self._read[path] |= self._options(base)
         return self._read[path]
 
@@ -130,7 +136,7 @@ class Composer:
         parts = key.split(".")
         for end in range(len(parts) - 1, 0, -1):
             group, name = "/".join(parts[:end]), ".".join(parts[end:])
-            options = self._loader().get_group_options(group)
+            options = self._loader.get_group_options(group)
             found = [option for option in options if name in self._options(f"{group}/{option}")]
             if found:
                 return [f"{group}=[...,{each}]" if each == parts[end] else f"{group}={each}" for each in found]
@@ -154,7 +160,7 @@ class Composer:
         chosen = [text for text in overrides if self.is_choice(text)]
         if tuple(chosen) not in self._chosen:
             words = [*self._always, *chosen]
-            listed = self._loader().compute_defaults_list(self.config_name, words, RunMode.RUN).defaults
+            listed = self._loader.compute_defaults_list(self.config_name, words, RunMode.RUN).defaults
             files = ((str(file.config_path), (file.package or "").replace("_global_", "")) for file in listed)
             self._chosen[tuple(chosen)] = [file for file in files if not file[0].startswith("hydra/")]
         return self._chosen[tuple(chosen)]
@@ -167,7 +173,7 @@ class Composer:
     def groups(self, like: str = "") -> list[str]:
         """The groups beside `like`: all of the top, or of the folder in which `like` is."""
         parent = like.rpartition("/")[0]
-        return [f"{parent}/{name}" if parent else name for name in self._loader().list_groups(parent)]
+        return [f"{parent}/{name}" if parent else name for name in self._loader.list_groups(parent)]
 
     def explain(self, error: Exception, overrides: Sequence[str], sweep: bool = False) -> str:
         """One line on what Hydra could not compose; in a sweep, an override may have several values."""
@@ -195,7 +201,7 @@ class Composer:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if not group:
             return first_line(error)
-        options = self._loader().get_group_options(group)
+        options = self._loader.get_group_options(group)
         return f"{group}={name}: no such {group}{near(name, options)} (there are: {', '.join(options) or 'none'})"
 
     def _unmatched(self, message: str, overrides: Sequence[str]) -> str | None:
@@ -209,11 +215,7 @@ class Composer:
             return f" that takes new entries so: write '+{key}=...'"
         if choices := self._choices_with(key):
             return f"; {' or '.join(choices)} has it"
-        return near(key, known) or near(key, {name.rpartition(".")[2]: name for name in known}, last=True)
-
-    @staticmethod
-    def _loader() -> Any:
-        return GlobalHydra.instance().config_loader()
+        return near(key, known) or near(key.rpartition(".")[2], {name.rpartition(".")[2]: name for name in known})
 
 
 def parse(override: str) -> Override:
@@ -254,15 +256,9 @@ def within(key: str, node: str) -> bool:
     return f"{key}.".startswith(f"{node}.")
 
 
-def near(word: str, words: Iterable[str], last: bool = False) -> str:
-    """ "; did you mean ...?" with the closest of `words`, or nothing.
-
-    Args:
-        word: what was typed.
-        words: what there is; with `last`, a mapping from the last part of a dotted key to the key.
-        last: compare the last part of `word` only.
-    """
-    found = difflib.get_close_matches(word.rpartition(".")[2] if last else word, list(words), n=1, cutoff=0.6)
+def near(word: str, words: Iterable[str]) -> str:
+    """ "; did you mean ...?" with the closest of `words` (of a mapping: with its value), or nothing."""
+    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     if not found:
         return ""
     return f"; did you mean {words[found[0]] if isinstance(words, Mapping) else found[0]}?"
