@@ -45,7 +45,7 @@ def main(step_ms: float = 50.0) -> None:
 
     resolvers.register()
     with Composer(ROOT / "conf", "train") as composer:
-        config, shipped = checked(composer, WORDS, "train"), checked(composer, [], "train")
+        config, shipped = checked(composer, WORDS), checked(composer, [])
     spent: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, timed(spent):
         run = RunFolder(folder)

@@ -74,10 +74,11 @@ def what(model: str) -> dict[str, Any]:
     """What a model is made of, from its config."""
     resolvers.register()
     with Composer(ROOT / "conf", "train") as composer:
-        config = checked(composer, [f"model={model}"], "train")
+        config = checked(composer, [f"model={model}"])
     choices, options = config["choices"], config["model"]
     head = choices.get("model/head") or options["head"]["_target_"].rpartition(".")[2].lower()  # a model's own
-    conditioning = options["g_conditioning"].replace("_", " ") if config["model"]["head"]["needs_labels"] else "none"
+    labelled = options["head"]["facts"]["needs_labels"]
+    conditioning = options["g_conditioning"].replace("_", " ") if labelled else "none"
     own = choices["model/generator"] in ("biggan", "biggan_deep")
     return {
         "loss": choices["loss"],

@@ -104,7 +104,7 @@ SMALL = {
     # without a larger eps a bias before the norm of constant maps, which has no gradient but rounding, moves
     "stylegan": [*GROWING, "model.start_resolution=4", "model.eps=1e-4"],
     "stylegan2": [*GROUPED],
-    "stylegan2_ada": [*GROUPED, "augment.p=0.5", "augment.every=1", "model.ada_kimg=0.05"],
+    "stylegan2_ada": [*GROUPED, "augment.p=0.5", "augment.every=1", "augment.kimg=0.05"],
     "biggan_deep": ["model.latent_dim=6", "model.eps=1e-6"],
 }
 
@@ -124,7 +124,8 @@ def overrides(name: str) -> list[str]:
         growing = ["model.batch_sizes=[24]"] if GROWING[-1] in words else []
         return [*words, "data.batch_size=24", "trainer.accumulate=2", *growing]
     networks = compose_config(f"model={name}").model
-    supported = [set(networks[part].get("resolutions") or [8]) for part in ("generator", "trunk")]
+    facts = [networks[part].get("facts", {}) for part in ("generator", "trunk")]
+    supported = [set(each.get("resolutions") or [8]) for each in facts]
     size = min(supported[0] & supported[1])
     latent = SMALL.get(name, ["model.latent_dim=6"])
     return [*TINY, f"model={name}", f"data.resolution={size}", "data.classes=4", "model.width=4", *latent]

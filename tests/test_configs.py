@@ -62,7 +62,7 @@ def _train_with_each_penalty(cfg: DictConfig, loss: str) -> None:
         for option in ("every", "start"):  # so that a term that begins late is there too
             if option in cfg.penalty[name]:
                 cfg.penalty[name][option] = {"every": 1, "start": 0}[option]
-        if cfg.model.d_norm == "batch" and cfg.penalty[name].get("per_sample_gradient"):
+        if cfg.model.d_norm == "batch" and "per_sample_gradient" in cfg.penalty[name].get("facts", {}):
             cfg.model.d_norm = "none"
         model = attach(build_model(cfg))
         size = (4 * model.d_steps, cfg.data.channels, 8, 8)

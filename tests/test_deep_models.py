@@ -72,7 +72,7 @@ def last(node):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_a_model_is_made_of(name, composer):
-    found = checked(composer, [f"model={name}"], "train")
+    found = checked(composer, [f"model={name}"])
     model = found["model"]
     cls, loss, penalties, networks, head, augment = MODELS[name]
     assert (model["_target_"].rpartition(".")[2], last(found["loss"])) == (cls.__name__, loss)
@@ -80,25 +80,25 @@ def test_what_a_model_is_made_of(name, composer):
     for part in ("generator", "trunk"):
         assert model[part]["_target_"].split(".")[-2] == networks
     assert (last(model["head"]), last(found["augment"])) == (head, augment)
-    assert model["head"]["needs_labels"] == (name == "biggan_deep")
+    assert model["head"]["facts"]["needs_labels"] == (name == "biggan_deep")
     assert "arXiv:" in model["paper"]
     if name != "biggan_deep":
         assert model["beta1"] == 0 and model["d_norm"] == "none" and model["generator"]["classes"] == 0
 
 
 def test_biggan_deep_keeps_what_it_shares_with_biggan(composer):
-    deep, plain_one = (checked(composer, [f"model={name}"], "train")["model"] for name in ("biggan_deep", "biggan"))
+    deep, plain_one = (checked(composer, [f"model={name}"])["model"] for name in ("biggan_deep", "biggan"))
     same = ("init", "g_norm", "d_norm", "d_steps", "g_lr", "d_lr", "beta1", "beta2", "ema", "paper")
     assert {key: deep[key] for key in same} == {key: plain_one[key] for key in same}
 
 
 def test_the_strength_of_a_penalty_can_be_set_where_it_always_can(composer):
     options = ["model=stylegan2", "penalty.r1.weight=3", "penalty.r1.every=2"]
-    assert checked(composer, options, "train")["penalty"]["r1"]["weight"] == 3
-    assert checked(composer, ["model=stylegan2", "model.r1_gamma=4"], "train")["penalty"]["r1"]["weight"] == 4
+    assert checked(composer, options)["penalty"]["r1"]["weight"] == 3
+    assert checked(composer, ["model=stylegan2", "penalty=[lecam,r1]"])["penalty"]["r1"]["weight"] == 1
     with pytest.raises(InputError, match="penalty.r1.weight=-1"):
-        checked(composer, ["model=stylegan2", "penalty.r1.weight=-1"], "train")
-    alone = checked(composer, ["model=dcgan", "model.d_norm=none", "penalty=[r1,r2]", "augment=ada"], "train")
+        checked(composer, ["model=stylegan2", "penalty.r1.weight=-1"])
+    alone = checked(composer, ["model=dcgan", "model.d_norm=none", "penalty=[r1,r2]", "augment=ada"])
     assert [(node["weight"], node["every"]) for node in alone["penalty"].values()] == [(10.0, 1), (10.0, 1)]
     assert alone["augment"]["kimg"] == 500
 
@@ -111,14 +111,14 @@ def test_what_makes_no_sense_is_refused(composer):
         "model.style_mixing=2": "model.style_mixing=2",
     }.items():
         with pytest.raises(InputError, match=words):
-            checked(composer, ["model=stylegan2", override], "train")
+            checked(composer, ["model=stylegan2", override])
     with pytest.raises(InputError, match="needs labels"):
-        checked(composer, ["model=r3gan", "model/head=r3gan_projection", "data.classes=0"], "train")
+        checked(composer, ["model=r3gan", "model/head=r3gan_projection", "data.classes=0"])
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_published_recipe(name, composer):
-    found = checked(composer, [f"experiment={name}"], "train")
+    found = checked(composer, [f"experiment={name}"])
     model, data = found["model"], found["data"]
     resolution, batch, kimg, width, max_width, *rest = EXPERIMENTS[name]
     assert (data["resolution"], model["width"], model.get("max_width")) == (resolution, width, max_width)
@@ -138,7 +138,7 @@ def test_the_published_recipe(name, composer):
 
 
 def test_the_rates_of_stylegan_at_each_resolution(composer):
-    model = checked(composer, ["experiment=stylegan_ffhq"], "train")["model"]
+    model = checked(composer, ["experiment=stylegan_ffhq"])["model"]
     rates = [model["g_lr"] * of_stage(model["lr_factors"], stage) for stage in range(9)]
     assert rates == pytest.approx([1e-3] * 5 + [1.5e-3, 2e-3, 3e-3, 3e-3])
     assert [of_stage(model["batch_sizes"], stage) for stage in range(1, 9)] == [256, 128, 64, 32, 32, 32, 32, 32]
@@ -198,7 +198,7 @@ def test_the_grids_come_with_the_models(composer, tmp_path):
         "stylegan2": {StyleMixing, Truncation},
         "r3gan": set(),
     }.items():
-        found = checked(composer, [f"model={name}", "metrics=none"], "train")
+        found = checked(composer, [f"model={name}", "metrics=none"])
         found.pop("choices")
         callbacks = build_callbacks(OmegaConf.create(found), tmp_path)
         drawn = {type(callback) for callback in callbacks} & {GrowthGrid, StyleMixing, Truncation}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tiny import CONF, train
+from tiny import CONF, compose_config, train
 
 HEADS = ["none", "projection", "concat", "auxiliary", "contrastive", "d2d_ce", "reconstruction", "began"]
 TRUNKS = [
@@ -15,7 +15,7 @@ TINY = ["data.batch_size=4", "data.classes=3", "model.width=4", "model.latent_di
 
 def overrides(trunk: str, *more: str) -> list[str]:
     """A DCGAN with another trunk, at the smallest resolution that this one supports, 8 at least."""
-    supported = OmegaConf.load(CONF / f"model/trunk/{trunk}.yaml").get("resolutions") or [8]
+    supported = OmegaConf.load(CONF / f"model/trunk/{trunk}.yaml").get("facts", {}).get("resolutions") or [8]
     resolution = min(r for r in supported if r >= 8)
     return [*TINY, "model=dcgan", f"data.resolution={resolution}", f"model/trunk={trunk}", *more]
 
@@ -61,5 +61,5 @@ def test_the_frozen_head_is_trained_in_no_turn_of_the_generator() -> None:
 
 @pytest.mark.parametrize("head", [head for head in HEADS if head != "d2d_ce"])  # that one inherits contrastive's
 def test_a_head_follows_the_norm_of_the_discriminator(head: str) -> None:
-    node = OmegaConf.to_container(OmegaConf.load(CONF / f"model/head/{head}.yaml"))
+    node = OmegaConf.to_container(compose_config(f"model/head={head}").model.head)
     assert node["norm"] == node.get("decoder", node)["norm"] == "${model.d_norm}"

@@ -98,7 +98,7 @@ def test_every_loss_has_a_yaml_and_the_yaml_says_what_it_reads():
     }
     assert set(shipped) == concrete
     for name, node in shipped.items():
-        assert getattr(losses, name).reads_real == node.get("reads_real", False)
+        assert getattr(losses, name).reads_real == node.get("facts", {}).get("reads_real", False)
 
 
 def by_hand(loss, r, f):

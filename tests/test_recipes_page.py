@@ -36,7 +36,7 @@ def test_every_recipe_has_a_row() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_row_is_what_the_config_says(name: str, composer: Composer) -> None:
-    config = checked(composer, [f"experiment={name}"], "train")
+    config = checked(composer, [f"experiment={name}"])
     data, batch, iterations, _ = ROWS[name]
     assert int(iterations.replace(",", "")) == config["iterations"]
     sizes = config["model"].get("batch_sizes") if config["model"].get("growing") else None

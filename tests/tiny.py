@@ -4,13 +4,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from saddle.augment import Augment, NoAugment
 from saddle.config import resolvers
+from saddle.config.compose import Composer
 from saddle.discriminator import Discriminator
 from saddle.heads import LinearHead
 from saddle.losses import NonSaturating
@@ -27,8 +27,11 @@ TRAIN_OVERRIDES = ["data=noise", "data.size=40", "logger=none", "trainer=cpu"]
 def compose_config(*overrides: str) -> DictConfig:
     """The configuration of train.yaml with `overrides`, on a few random images."""
     resolvers.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", [*TRAIN_OVERRIDES, *overrides])
+    with Composer(CONF, "train") as composer:
+        cfg = composer.compose([*TRAIN_OVERRIDES, *overrides])
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 class StopAfter(Callback):

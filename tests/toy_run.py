@@ -25,15 +25,17 @@ defaults:
   - override hydra/launcher: processes
 penalty: {}
 metrics: {}
-seed: 0
-iterations: null
-minutes: null
-precision: auto
+seed: 0 # at least 0
+iterations: null # a whole number of at least 0
+minutes: null # above 0
+precision: auto # one of auto, 32, 64, bf16-mixed, 16-mixed
 compile: false
 nonfinite: stop
 resume: null
 log_every: 2
-checkpoint: {every: 5, monitor: null}
+checkpoint:
+  every: 5 # at least 1
+  monitor: null
 evaluation: {every: 4, samples: 100}
 samples: {every: 0}
 study: {jobs: 1}
@@ -47,7 +49,7 @@ OPTIONS = {
     "loss/hinge": "_target_: toy.Hinge",
     "loss/wasserstein": "_target_: toy.Wasserstein",
     "penalty/none": "{}",
-    "penalty/r1": "r1: {_target_: toy.R1, weight: 10.0, per_sample_gradient: true}",
+    "penalty/r1": "r1: {_target_: toy.R1, weight: 10.0, facts: {per_sample_gradient: true}}",
     "penalty/lecam": "lecam: {_target_: toy.LeCam, weight: 0.3}",
     "data/digits": "{resolution: 32, channels: 1, classes: 10, batch_size: 64, path: null, flip: false}",
     "data/plain": "{resolution: 32, channels: 1, classes: 0, batch_size: 64, path: null, flip: false}",
@@ -55,14 +57,14 @@ OPTIONS = {
         "defaults:\n  - generator: dcgan\n  - override /loss@_global_.loss: wasserstein\n"
         "needs_labels: false\nd_norm: batch\nwidth: 64\ng_lr: 2e-4\nbetas: [0.0, 0.9]\nema: null"
     ),
-    "model/generator/dcgan": '{_target_: toy.G, resolutions: [16, 32], width: "${model.width}"}',
+    "model/generator/dcgan": '{_target_: toy.G, facts: {resolutions: [16, 32]}, width: "${model.width}"}',
     "model/biggan": "{needs_labels: true, d_norm: spectral, width: 64, g_lr: 2e-4}",
     "trainer/cpu": "{accelerator: cpu, devices: 1, num_nodes: 1, accumulate: 1}",
     "trainer/ddp_cpu": "{accelerator: cpu, devices: 2, num_nodes: 1, accumulate: 1}",
     "logger/none": "{}",
     "metrics/none": "{}",
     "metrics/frechet": "frechet: {_target_: toy.Frechet}",
-    "metrics/scores": "scores: {_target_: toy.Scores, scores: [classes, classes_real]}",
+    "metrics/scores": "scores: {_target_: toy.Scores, facts: {scores: [classes, classes_real]}}",
     "study/rates": '# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {model.g_lr: "1e-3,1e-4"}}}',
 }
 SCRIPT = """

@@ -41,7 +41,7 @@ def main(task: Task, config_name: str) -> None:
     """
 
     def run(composer: Composer, overrides: list[str]) -> int:
-        config = checked(composer, overrides, config_name)
+        config = checked(composer, overrides)
         HydraConfig.instance().set_config(composer.compose(overrides))
         task(OmegaConf.create(config))
         return DONE
@@ -113,7 +113,7 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
             print(f"{folder.path}: the run is finished; to go on, give more iterations= or minutes=")
             return DONE
     else:
-        config = checked(composer, overrides, "train")
+        config = checked(composer, overrides)
         rendezvous.refuse_other_count(config)
         wanted = composer.compose(overrides).hydra.run.dir
         folder = begin_folder(config, wanted, given=value_of(overrides, "hydra.run.dir") is not None)

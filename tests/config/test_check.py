@@ -70,7 +70,7 @@ def composer(project: Path) -> Iterator[Composer]:
 )
 def test_wrong_input_is_refused_in_one_line(composer: Composer, overrides: str, said: list[str]) -> None:
     with pytest.raises(InputError) as refusal:
-        checked(composer, overrides.split(), "train")
+        checked(composer, overrides.split())
     message = str(refusal.value)
     assert "\n" not in message
     for words in said:
@@ -102,22 +102,22 @@ def test_wrong_input_is_refused_in_one_line(composer: Composer, overrides: str, 
     ],
 )
 def test_right_input_passes(composer: Composer, overrides: str) -> None:
-    checked(composer, overrides.split(), "train")
+    checked(composer, overrides.split())
 
 
 def test_a_broken_yaml_is_named(composer: Composer, project: Path) -> None:
     (project / "conf" / "loss" / "broken.yaml").write_text("a: [1\n")
     with pytest.raises(InputError, match=r"broken\.yaml, line \d"):
-        checked(composer, ["loss=broken"], "train")
+        checked(composer, ["loss=broken"])
 
 
 def test_a_model_chooses_its_loss_and_the_command_line_wins(composer: Composer) -> None:
-    assert checked(composer, [], "train")["loss"]["_target_"] == "toy.Wasserstein"
-    assert checked(composer, ["loss=hinge"], "train")["loss"]["_target_"] == "toy.Hinge"
+    assert checked(composer, [])["loss"]["_target_"] == "toy.Wasserstein"
+    assert checked(composer, ["loss=hinge"])["loss"]["_target_"] == "toy.Hinge"
 
 
 def test_the_config_is_resolved_and_names_its_choices(composer: Composer) -> None:
-    config = checked(composer, ["model.width=96", "penalty=[lecam]"], "train")
+    config = checked(composer, ["model.width=96", "penalty=[lecam]"])
     assert config["model"]["generator"]["width"] == 96
     assert config["choices"]["model"] == "dcgan"
     assert config["choices"]["penalty"] == ["lecam"]
@@ -138,7 +138,8 @@ def test_processes(devices: Any, count: int | None) -> None:
 
 
 def test_scores_are_listed_or_the_name_of_the_metric() -> None:
-    assert scores({"metrics": {"frechet": {}, "both": {"scores": ["a", "b"]}}}) == ["eval/frechet", "eval/a", "eval/b"]
+    metrics = {"frechet": {}, "both": {"facts": {"scores": ["a", "b"]}}}
+    assert scores({"metrics": metrics}) == ["eval/frechet", "eval/a", "eval/b"]
 
 
 @pytest.mark.parametrize("default", [None, "auto"])

@@ -15,7 +15,11 @@ from saddle.config import ranges
         ("channels; at least 1", [1, 2], [0, 0.5]),
         ("in [0, 1); weight of the past", [0, 0.999], [-0.1, 1, 1.0]),
         ("in (0, 1]", [1, 1e-3], [0, 1.1]),
-        ("in [-1e3, 2.5]", [-1000, 2.5], [2.6]),
+        ("in [-1e3, 2.5]", [-1000, 2.5], [2.6, "2", True]),
+        ("a whole number of at least 1; of steps", [1, 7], [0, 1.5, 2.0, "x", True]),
+        ("above 0, or a list of them; null: none", [0.5, [1, 0.5], [None, 1]], [0, [], [1, 0], [1, "x"], "x"]),
+        ("a text; a score", ["x"], [1, ["x"]]),
+        ("a text or a number; a folder", ["x", 2026, 1.5], [["x"], {}]),
     ],
 )
 def test_a_phrase_is_a_range(comment: str, good: list, bad: list) -> None:
@@ -33,11 +37,11 @@ def test_other_comments_say_nothing(comment: str) -> None:
 def test_keys_are_nested_under_the_package(tmp_path: Path) -> None:
     file = tmp_path / "r1.yaml"
     file.write_text(
-        "# one of nothing\nr1:\n  weight: 10.0 # above 0\n  inner:\n    a: x # one of x, y\nb: 1 # at least 0\n"
+        "# one of nothing\nr1:\n  weight: 10.0 # above 0\n  inner:\n    a: x # one of x, y\nb: null # at least 0\n"
     )
     found = ranges.ranges_of(file, "penalty")
     assert {key: r.words for key, r in found.items()} == {
         "penalty.r1.weight": "above 0",
         "penalty.r1.inner.a": "one of x, y",
-        "penalty.b": "at least 0",
+        "penalty.b": "at least 0, or null",
     }

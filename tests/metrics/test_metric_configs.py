@@ -55,7 +55,7 @@ def composer() -> Iterator[Composer]:
     ["seeds=[0,1,2]", "neighbours=4", "metrics=fid metrics.fid.extractor.resizer=clean", "metrics=[ppl,cas] n=50"],
 )
 def test_options_of_the_command(words: str, composer: Composer) -> None:
-    checked(composer, ["run=x", *words.split()], "evaluate")
+    checked(composer, ["run=x", *words.split()])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_options_of_the_command(words: str, composer: Composer) -> None:
 )
 def test_wrong_options_of_the_command(words: str, says: str, composer: Composer) -> None:
     with pytest.raises(InputError, match=says):
-        checked(composer, ["run=x", *words.split()], "evaluate")
+        checked(composer, ["run=x", *words.split()])
 
 
 def test_a_list_of_truncations_is_no_range(composer: Composer) -> None:

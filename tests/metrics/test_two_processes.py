@@ -190,7 +190,7 @@ def both(nodes, tmp_path_factory) -> list[dict]:
 def test_two_processes_give_the_value_of_one(name, nodes, both, tmp_path):
     for batch in BATCHES:
         one = score(nodes, tmp_path, name, batch)
-        assert {f"eval/{key}" for key in nodes[name].get("scores", [name])} <= set(one.scalars)
+        assert {f"eval/{key}" for key in nodes[name].get("facts", {}).get("scores", [name])} <= set(one.scalars)
         for found in both:
             scalars, vectors = found[f"{name} {batch}"]
             assert scalars == pytest.approx(one.scalars, rel=1e-6, abs=1e-9), batch

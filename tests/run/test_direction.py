@@ -24,7 +24,7 @@ LESS = {
 @pytest.mark.parametrize("path", METRICS, ids=lambda path: path.stem)
 def test_every_shipped_score(path: Path) -> None:
     for name, options in (yaml.safe_load(path.read_text()) or {}).items():
-        for score in (options or {}).get("scores", [name]) if isinstance(options, dict) else []:
+        for score in (options or {}).get("facts", {}).get("scores", [name]) if isinstance(options, dict) else []:
             assert (score in MORE) != (score in LESS), f"{score}: say here whether more of it is better"
             assert higher_is_better(f"eval/{score}") == (score in MORE), score
 

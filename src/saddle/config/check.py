@@ -1,7 +1,7 @@
 """The config is checked before anything heavy is imported. Free of torch.
 
-Three things are checked: the type of the top-level keys (`TABLES`), the type of every option of a group (that of its
-default in the group's yaml), and whether the parts fit each other (`RULES`).
+Three things are checked: the type of every option (that of its default in its yaml file), its range (stated by the
+comment beside that default), and whether the parts fit each other (`RULES`).
 """
 
 from __future__ import annotations
@@ -13,82 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from saddle.config.compose import Composer, first_line, near, parse
-from saddle.config.ranges import Kind
+from saddle.config.ranges import Kind, is_int, is_number
 from saddle.errors import InputError
 
 LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
-
-
-def is_int(value: Any) -> bool:
-    """A whole number, which a bool is not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    """An integer or a float, which a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def whole(low: int) -> Kind:
-    """A whole number of at least `low`."""
-    return Kind(f"a whole number of at least {low}", lambda value: is_int(value) and value >= low)
-
-
-def one_of(*choices: Any) -> Kind:
-    """One of a few values."""
-    words = ", ".join(dict.fromkeys(map(str, choices)))
-    return Kind(f"one of {words}", lambda value: value in choices and not isinstance(value, bool))
-
-
-def optional(kind: Kind) -> Kind:
-    """`kind` or null."""
-    return Kind(f"{kind.words}, or null", lambda value: value is None or kind.accepts(value))
-
-
-TEXT = Kind("a text", lambda value: isinstance(value, str))
-SCALAR = Kind("a text or a number", lambda value: isinstance(value, str | int | float))
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-POSITIVE = Kind("a number above 0", lambda value: is_number(value) and value > 0)
-
-TRAIN = {
-    "seed": whole(0),
-    "iterations": optional(whole(0)),
-    "minutes": optional(POSITIVE),
-    "precision": one_of("auto", 32, "32", 64, "64", "bf16-mixed", "16-mixed"),
-    "compile": FLAG,
-    "nonfinite": one_of("stop", "skip"),
-    "resume": optional(SCALAR),
-    "log_every": whole(1),
-    "checkpoint.every": whole(1),
-    "checkpoint.monitor": optional(TEXT),
-    "evaluation.every": whole(0),
-    "evaluation.samples": whole(1),
-    "samples.every": whole(0),
-    "study.jobs": whole(1),
-}
-AFTER = {
-    "run": optional(SCALAR),
-    "weights": one_of("last", "best"),
-    "ema": FLAG,
-    "n": whole(1),
-    "out": optional(SCALAR),
-    "truncation": optional(POSITIVE),
-    "class": optional(whole(0)),
-    "seed": whole(0),
-    "real": optional(SCALAR),
-    "fake": optional(SCALAR),
-    "sweep": optional(SCALAR),
-}
-SEVERAL = Kind(
-    "a number above 0, or a list of them",
-    lambda value: (
-        POSITIVE.accepts(value)
-        or (isinstance(value, list) and bool(value) and all(x is None or POSITIVE.accepts(x) for x in value))
-    ),
-)
-EVALUATE = AFTER | {"truncation": optional(SEVERAL)}
-TABLES = {"train": TRAIN, "evaluate": EVALUATE}  # every other command: AFTER
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -99,13 +28,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     """
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
-        container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        container: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from None
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key or 'config'}: {first_line(error)}") from None
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return container
 
 
 def length(cfg: Mapping[str, Any] | DictConfig) -> tuple[int | None, float | None]:
@@ -114,13 +42,12 @@ def length(cfg: Mapping[str, Any] | DictConfig) -> tuple[int | None, float | Non
     return iterations, DEFAULT_MINUTES if iterations is None and minutes is None else minutes
 
 
-def checked(composer: Composer, overrides: Sequence[str], command: str, rules: bool = True) -> dict[str, Any]:
+def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) -> dict[str, Any]:
     """Compose a config and check it.
 
     Args:
         composer: of the folder with the configs.
         overrides: the command line.
-        command: "train", "evaluate", ...
         rules: check too whether the parts fit each other.
 
     Returns:
@@ -129,62 +56,37 @@ def checked(composer: Composer, overrides: Sequence[str], command: str, rules: b
     Raises:
         InputError: naming the first thing that is wrong.
     """
-    cfg, reference = composer.compose(overrides), composer.reference(overrides)
-    config = plain(cfg)
-    lists = {group: list(config[group]) for group in LISTS if group in config}  # Hydra records no chosen lists
-    chosen_one = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
-    config["choices"] = {**chosen_one, **lists}
-    check(config, plain(reference), command, [parse(text).key_or_group for text in overrides])
+    cfg = composer.compose(overrides)
+    config, reference = plain(cfg), plain(composer.reference(overrides))
+    for key in config:
+        if key not in reference:
+            raise InputError(f"there is no option {key}{near(key, [*reference])}")
+    for key in (parse(text).key_or_group for text in overrides):  # first, so that an error names what was typed
+        value, found = _select(config, key)
+        if found and not isinstance(value, dict):
+            check_types(value, get(reference, key), key)
+    check_types(config, reference)
     check_ranges(config, composer.ranges(overrides))
+    config["choices"] = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    config["choices"] |= {
+        group: list(config[group]) for group in LISTS if group in config
+    }  # which Hydra does not record
     if rules:
         check_rules(config)
     return config
 
 
-def check(config: Mapping[str, Any], reference: Mapping[str, Any], command: str, typed: Sequence[str] = ()) -> None:
-    """Refuse unknown keys and wrong types.
-
-    Args:
-        config: of this run, resolved; with the names of the chosen options under `choices`.
-        reference: the chosen groups as their yaml files have them, resolved.
-        command: "train", "evaluate", ...
-        typed: the keys given on the command line; checked first, so that an error names them and not what follows.
-
-    Raises:
-        InputError: naming the first key that is wrong.
-    """
-    check_top(config, reference, command)
-    for key in typed:
-        default, known = _select(reference, key)
-        if known and "." in key:
-            check_types(get(config, key), default, key)
-    for group in reference:
-        if isinstance(reference[group], dict) and group != "choices":
-            check_types(config.get(group), reference[group], group)
-
-
-def check_top(config: Mapping[str, Any], reference: Mapping[str, Any], command: str) -> None:
-    """Check the keys that belong to no group against the table of the command."""
-    table = TABLES.get(command, AFTER)
-    for key in config:
-        if key not in reference and key != "choices":
-            raise InputError(f"there is no option {key}{near(key, [*reference])}")
-    for key, kind in table.items():
-        value, found = _select(config, key)
-        if not found and _select(reference, key)[1]:
-            raise InputError(f"{key} must be there: it must be {kind.words}")
-        if found and not kind.accepts(value):
-            raise InputError(f"{key}={_show(value)}: must be {kind.words}")
-
-
-def check_types(value: Any, default: Any, key: str) -> None:
+def check_types(value: Any, default: Any, key: str = "") -> None:
     """Check a node and all below it: what differs from its default must be of its default's type."""
     kind = kind_of(default)
     if value != default and not kind.accepts(value):
         raise InputError(f"{key}={_show(value)}: must be {kind.words}, like its default {_show(default)}")
     if isinstance(default, dict):
-        for name in default:
-            check_types(value.get(name), default[name], f"{key}.{name}")
+        for name, inner in default.items():
+            below = f"{key}.{name}".lstrip(".")
+            if inner is not None and name not in value:
+                raise InputError(f"{below} must be there: {kind_of(inner).words}, like its default {_show(inner)}")
+            check_types(value.get(name), inner, below)
     if isinstance(default, list) and default and isinstance(value, list):
         for i, element in enumerate(value):
             check_types(element, default[min(i, len(default) - 1)], f"{key}[{i}]")
@@ -203,18 +105,14 @@ def kind_of(default: Any) -> Kind:
     if default is None or default == "auto":
         return Kind("anything", lambda value: True)
     if isinstance(default, bool):
-        return FLAG
+        return Kind("true or false", lambda value: isinstance(value, bool))
     if isinstance(default, int):
         return Kind("a whole number", is_int)
     if isinstance(default, float):
         return Kind("a number", is_number)
     if isinstance(default, str):
-        return TEXT
-    return Kind("a list", lambda v: isinstance(v, list)) if isinstance(default, list) else Kind("options", _is_mapping)
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, dict)
+        return Kind("a text", lambda value: isinstance(value, str))
+    return Kind("a list" if isinstance(default, list) else "options", lambda value: isinstance(value, type(default)))
 
 
 def _select(config: Mapping[str, Any], key: str) -> tuple[Any, bool]:
@@ -255,7 +153,7 @@ def processes(config: Config) -> int | None:
 
 def needs_labels(config: Config) -> str | None:
     """A model that needs labels gets them."""
-    needed = any(get(config, f"model{part}.needs_labels") for part in ("", ".generator", ".head"))
+    needed = any(get(config, f"model{part}.needs_labels") for part in ("", ".generator.facts", ".head.facts"))
     if needed and not get(config, "data.classes"):
         return f"{chosen(config, 'model')} needs labels, and {chosen(config, 'data')} has none (data.classes=0)"
     return None
@@ -265,7 +163,7 @@ def resolution_supported(config: Config) -> str | None:
     """Both networks are made for the data's resolution."""
     resolution = get(config, "data.resolution")
     for part in ("generator", "trunk"):
-        supported = get(config, f"model.{part}.resolutions")
+        supported = get(config, f"model.{part}.facts.resolutions")
         if supported and resolution not in supported:
             listed = ", ".join(map(str, supported))
             remedy = f"model/{part}=mlp takes any"
@@ -275,7 +173,7 @@ def resolution_supported(config: Config) -> str | None:
 
 def conditioning_supported(config: Config) -> str | None:
     """The generator can be conditioned in the way that is asked for."""
-    how, supported = get(config, "model.g_conditioning"), get(config, "model.generator.conditionings")
+    how, supported = get(config, "model.g_conditioning"), get(config, "model.generator.facts.conditionings")
     if supported and how not in supported:
         listed = ", ".join(map(str, supported))
         return f"model.g_conditioning={how}: {chosen(config, 'model/generator')} has {listed}"
@@ -304,7 +202,7 @@ def domains_fit(config: Config) -> str | None:
 
 def energy_of_reconstruction(config: Config) -> str | None:
     """An energy is a reconstruction error."""
-    if get(config, "loss.needs_reconstruction") and not get(config, "model.head.reconstructs"):
+    if get(config, "loss.facts.needs_reconstruction") and not get(config, "model.head.facts.reconstructs"):
         return (
             f"{chosen(config, 'loss')} reads the reconstruction error of an autoencoder, and "
             f"{chosen(config, 'model/head')} has none: model=ebgan, or model/head=reconstruction"
@@ -318,7 +216,7 @@ def packing_fits(config: Config) -> str | None:
     share = (processes(config) or 1) * (get(config, "trainer.accumulate") or 1)
     if packing > 1 and batch % (packing * share):
         return f"model.packing={packing}: data.batch_size={batch} must be a multiple of {packing * share}"
-    if packing > 1 and get(config, "model.head.needs_labels"):
+    if packing > 1 and get(config, "model.head.facts.needs_labels"):
         return f"model.packing={packing}: {chosen(config, 'model/head')} reads one label an image; add model/head=none"
     return None
 
@@ -326,7 +224,7 @@ def packing_fits(config: Config) -> str | None:
 def top_k_fits(config: Config) -> str | None:
     """A loss that pairs generated images with real ones needs all of them."""
     top_k = get(config, "model.top_k")
-    if top_k is not None and top_k < 1 and get(config, "loss.reads_real"):
+    if top_k is not None and top_k < 1 and get(config, "loss.facts.reads_real"):
         return f"model.top_k={top_k}: {chosen(config, 'loss')} compares all images with real ones; leave it 1"
     return None
 
@@ -345,9 +243,7 @@ def batch_divides(config: Config) -> str | None:
 def gradient_penalty_without_batch_norm(config: Config) -> str | None:
     """A penalty on each sample's gradient needs a D in which samples do not influence each other."""
     per_sample = [
-        name
-        for name, penalty in (get(config, "penalty") or {}).items()
-        if isinstance(penalty, Mapping) and penalty.get("per_sample_gradient")
+        name for name in get(config, "penalty") or {} if get(config, f"penalty.{name}.facts.per_sample_gradient")
     ]
     if per_sample and get(config, "model.d_norm") == "batch":
         return (
@@ -375,19 +271,16 @@ def monitor_is_produced(config: Config) -> str | None:
 
 
 def scores(config: Config) -> list[str]:
-    """The keys that metrics log (those under `scores` in a metric's yaml, else its name) and callbacks (`scores`)."""
-    keys = []
-    for callback in (get(config, "callbacks") or {}).values():
-        listed = callback.get("scores") if isinstance(callback, Mapping) else None
-        keys += [f"eval/{score}" for score in listed or []]
-    for name, metric in (get(config, "metrics") or {}).items():
-        listed = metric.get("scores") if isinstance(metric, Mapping) else None
-        keys += [f"eval/{score}" for score in listed or [name]]
-    return keys
+    """The keys that metrics and callbacks log: `facts.scores` of their yaml, of a metric without it its name."""
+    keys: list[str] = []
+    for name in get(config, "callbacks") or {}:
+        keys += get(config, f"callbacks.{name}.facts.scores") or []
+    for name in get(config, "metrics") or {}:
+        keys += get(config, f"metrics.{name}.facts.scores") or [name]
+    return [f"eval/{key}" for key in keys]
 
 
-Rule = Callable[[Config], str | None]
-RULES: Sequence[Rule] = (
+RULES: Sequence[Callable[[Config], str | None]] = (
     needs_labels,
     resolution_supported,
     conditioning_supported,
@@ -409,6 +302,5 @@ def check_rules(config: Config) -> None:
         InputError: with the first rule's complaint.
     """
     for rule in RULES:
-        complaint = rule(config)
-        if complaint:
+        if complaint := rule(config):
             raise InputError(complaint)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import ConfigDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
@@ -38,11 +40,14 @@ class Composer:
         self.conf, self.config_name = conf, config_name
         self._always = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in searchpath)}]"] if searchpath else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._chosen: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+        self._read: dict[str, dict[str, bool]] = {}
 
     def __enter__(self) -> Composer:
         GlobalHydra.instance().clear()
         self._forget_plugins()
         hydra.initialize_config_dir(str(self.conf), job_name=self.config_name, version_base="1.3")
+        self._loader: Any = GlobalHydra.instance().config_loader()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -65,10 +70,77 @@ class Composer:
         if key not in self._composed:
             try:
                 words = [*self._always, *overrides]
-                self._composed[key] = hydra.compose(self.config_name, words, return_hydra_config=True)
+                cfg = hydra.compose(self.config_name, words, return_hydra_config=True)
             except COMPOSITION_ERRORS as error:
                 raise InputError(self.explain(error, overrides)) from None
+            self._settle(cfg, overrides)
+            self._composed[key] = cfg
         return self._composed[key]
+
+    def _settle(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
+        """Drop what a file sets for an option that another choice would have; refuse what is typed or has no option.
+
+        A model or an experiment may set values of any group, such as `penalty.r1.weight`; they go with `penalty=[r1]`.
+        """
+        values = [parse(text) for text in overrides if not self.is_choice(text)]
+        typed = {word.key_or_group: word.is_add() or word.is_force_add() for word in values}
+        strays = self._strays(cfg, self._files(overrides))
+        for key in strays:
+            named = [other for other in typed if within(key, other) or within(other, key)]
+            if any(typed[other] for other in named):  # by a plus: the user knows
+                continue
+            if named or not self._choices_with(key):
+                known = (name for name, _ in keys_of(cfg) if not any(within(name, stray) for stray in strays))
+                raise InputError(f"there is no option {[*named, key][0]}{self._hint([*named, key][0], known)}")
+            parent, _, name = key.rpartition(".")
+            with open_dict(cfg):
+                del OmegaConf.select(cfg, parent)[name]
+
+    def _strays(self, cfg: DictConfig, files: Sequence[tuple[str, str]]) -> list[str]:
+        """The outermost keys of values for which no file has an option; a file has those of its own group's node."""
+        chosen = (key.partition("@")[2] or key.replace("/", ".") for key in cfg.hydra.runtime.choices)
+        nodes = {*self.groups(), *chosen}
+        known = dict.fromkeys(nodes, False)  # true: takes any entries
+        for path, package in files:
+            home = package or path.rpartition("/")[0].partition("/")[0]
+            for name, free in self._options(path).items():
+                key = f"{package}.{name}".lstrip(".")
+                node = max((node for node in nodes if within(key, node)), key=len, default="")
+                if not home or (node and within(home, node)):
+                    known[key] = known.get(key, False) or (free and key not in nodes)
+        strays: list[str] = []
+        for key, _ in keys_of(cfg):
+            covered = ("hydra", *strays, *(free for free in known if known[free]))
+            if key not in known and not any(within(key, other) for other in covered):
+                strays.append(key)
+        return strays
+
+    @cached_property
+    def _repository(self) -> Any:
+        """Hydra's reader of yaml files, in `conf` and in the search path."""
+        return self._loader._parse_overrides_and_create_caching_repo(self.config_name, self._always)[1]
+
+    def _options(self, path: str) -> dict[str, bool]:
+        """The dotted keys of a yaml file and of those that it is based on; whether each takes any entries."""
+        if path not in self._read:
+            file = self._repository.load_config(path)
+            self._read[path] = {key: not value or not isinstance(value, dict) for key, value in keys_of(file.config)}
+            for other in (str(each.path) for each in file.defaults_list if isinstance(each, ConfigDefault)):
+                base = other[1:] if other.startswith("/") else f"{path.rpartition('/')[0]}/{other}"
+                if self._repository.config_exists(base):
+                    self._read[path] |= self._options(base)
+        return self._read[path]
+
+    def _choices_with(self, key: str) -> list[str]:
+        """The options of a group that have a key, as one would choose them: `augment=ada`, `penalty=[...,r1]`."""
+        parts = key.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            group, name = "/".join(parts[:end]), ".".join(parts[end:])
+            options = self._loader.get_group_options(group)
+            found = [option for option in options if name in self._options(f"{group}/{option}")]
+            if found:
+                return [f"{group}=[...,{each}]" if each == parts[end] else f"{group}={each}" for each in found]
+        return []
 
     def reference(self, overrides: Sequence[str]) -> DictConfig:
         """The config of the chosen groups alone, without the values on the command line."""
@@ -76,14 +148,22 @@ class Composer:
 
     def ranges(self, overrides: Sequence[str]) -> dict[str, Kind]:
         """The ranges that the comments of the chosen yaml files state, by dotted key."""
-        chosen = [text for text in overrides if self.is_choice(text)]
-        parts = self._loader().compute_defaults_list(self.config_name, [*self._always, *chosen], RunMode.RUN).defaults
         found: dict[str, Kind] = {}
-        for part in parts:
-            path = self.conf / f"{part.config_path}.yaml"
+        for name, package in self._files(overrides):
+            path = self.conf / f"{name}.yaml"
             if path.is_file():
-                found |= ranges_of(path, (part.package or "").replace("_global_", ""))
+                found |= ranges_of(path, package)
         return found
+
+    def _files(self, overrides: Sequence[str]) -> list[tuple[str, str]]:
+        """The yaml files of the chosen options, without their ending, and the dotted node that each is put under."""
+        chosen = [text for text in overrides if self.is_choice(text)]
+        if tuple(chosen) not in self._chosen:
+            words = [*self._always, *chosen]
+            listed = self._loader.compute_defaults_list(self.config_name, words, RunMode.RUN).defaults
+            files = ((str(file.config_path), (file.package or "").replace("_global_", "")) for file in listed)
+            self._chosen[tuple(chosen)] = [file for file in files if not file[0].startswith("hydra/")]
+        return self._chosen[tuple(chosen)]
 
     def is_choice(self, override: str) -> bool:
         """Whether an override chooses an option of a group (`model=dcgan`), rather than sets a value."""
@@ -93,7 +173,7 @@ class Composer:
     def groups(self, like: str = "") -> list[str]:
         """The groups beside `like`: all of the top, or of the folder in which `like` is."""
         parent = like.rpartition("/")[0]
-        return [f"{parent}/{name}" if parent else name for name in self._loader().list_groups(parent)]
+        return [f"{parent}/{name}" if parent else name for name in self._loader.list_groups(parent)]
 
     def explain(self, error: Exception, overrides: Sequence[str], sweep: bool = False) -> str:
         """One line on what Hydra could not compose; in a sweep, an override may have several values."""
@@ -110,14 +190,18 @@ class Composer:
         unknown = next((o.key_or_group for o in map(parse, overrides) if key and o.key_or_group.startswith(key)), None)
         named = unknown or self._unmatched(str(error), overrides)
         if named:
-            return f"there is no option {named}{self._hint(named, overrides)}"
+            try:
+                known = [name for name, _ in keys_of(self.reference(overrides))]
+            except (InputError, *COMPOSITION_ERRORS):
+                known = []
+            return f"there is no option {named}{self._hint(named, known)}"
         return first_line(error.__cause__ or error) or first_line(error)
 
     def _missing(self, error: MissingConfigException) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if not group:
             return first_line(error)
-        options = self._loader().get_group_options(group)
+        options = self._loader.get_group_options(group)
         return f"{group}={name}: no such {group}{near(name, options)} (there are: {', '.join(options) or 'none'})"
 
     def _unmatched(self, message: str, overrides: Sequence[str]) -> str | None:
@@ -125,19 +209,13 @@ class Composer:
         keys = [override.key_or_group for override in map(parse, overrides)]
         return next((key for key in keys if f"'{key}'" in message or f"{key}=" in message), None)
 
-    def _hint(self, key: str, overrides: Sequence[str]) -> str:
-        try:
-            known = [name for name in leaves(self.reference(overrides)) if not name.startswith("hydra.")]
-        except (InputError, *COMPOSITION_ERRORS):
-            known = []
-        known += [group for group in self.groups() if group != "hydra"]
+    def _hint(self, key: str, options: Iterable[str]) -> str:
+        known = [name for name in (*options, *self.groups()) if not within(name, "hydra")]
         if key in known:  # Hydra wants a plus before what adds to a mapping
             return f" that takes new entries so: write '+{key}=...'"
-        return near(key, known) or near(key, {name.rpartition(".")[2]: name for name in known}, last=True)
-
-    @staticmethod
-    def _loader() -> Any:
-        return GlobalHydra.instance().config_loader()
+        if choices := self._choices_with(key):
+            return f"; {' or '.join(choices)} has it"
+        return near(key, known) or near(key.rpartition(".")[2], {name.rpartition(".")[2]: name for name in known})
 
 
 def parse(override: str) -> Override:
@@ -164,27 +242,23 @@ def ambiguous(override: str) -> bool:
     return parse(override).is_sweep_override()
 
 
-def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """The dotted keys of all nodes, inner ones too."""
-    for name in map(str, cfg):
-        key = f"{prefix}{name}"
-        yield key
-        if OmegaConf.is_missing(cfg, name) or OmegaConf.is_interpolation(cfg, name):
-            continue
-        child = cfg[name]
-        if isinstance(child, DictConfig):
-            yield from leaves(child, f"{key}.")
+def keys_of(cfg: DictConfig | Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of all nodes, inner ones too, and their values as they are written."""
+    node: Any = OmegaConf.to_container(cfg) if isinstance(cfg, DictConfig) else cfg
+    for name, value in node.items():
+        yield f"{prefix}{name}", value
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{prefix}{name}.")
 
 
-def near(word: str, words: Iterable[str], last: bool = False) -> str:
-    """ "; did you mean ...?" with the closest of `words`, or nothing.
+def within(key: str, node: str) -> bool:
+    """Whether a dotted key is that of a node, or of something in it."""
+    return f"{key}.".startswith(f"{node}.")
 
-    Args:
-        word: what was typed.
-        words: what there is; with `last`, a mapping from the last part of a dotted key to the key.
-        last: compare the last part of `word` only.
-    """
-    found = difflib.get_close_matches(word.rpartition(".")[2] if last else word, list(words), n=1, cutoff=0.6)
+
+def near(word: str, words: Iterable[str]) -> str:
+    """ "; did you mean ...?" with the closest of `words` (of a mapping: with its value), or nothing."""
+    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     if not found:
         return ""
     return f"; did you mean {words[found[0]] if isinstance(words, Mapping) else found[0]}?"

@@ -10,28 +10,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from saddle.errors import InputError
 
-#: Keys that the config check reads and no constructor takes.
-FACTS = (
-    "reads_real",
-    "per_sample_gradient",
-    "scores",
-    "resolutions",
-    "conditionings",
-    "needs_labels",
-    "reconstructs",
-    "needs_reconstruction",
-)
-
 
 def instantiate(node: Any, **arguments: Any) -> Any:
-    """The object that `node` describes by its `_target_`.
+    """The object that `node` describes by its `_target_`, without what it states as `facts` for the config check.
 
     Raises:
         InputError: raised by the object's constructor; Hydra would wrap it.
     """
     options = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     assert isinstance(options, dict)
-    options = {key: value for key, value in options.items() if key not in FACTS}
+    options.pop("facts", None)
     try:
         return hydra.utils.instantiate(options, **arguments)
     except InstantiationException as error:

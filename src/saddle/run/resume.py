@@ -34,7 +34,7 @@ def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any
     refuse_changes(overrides, folder.path)
     changes = [text for text in overrides if root_of(text) in CHANGEABLE]
     choices = [f"{group}={config.choices[group]}" for group in ("trainer", "logger") if group in config.choices]
-    fresh = OmegaConf.create(checked(composer, [*choices, *changes], "train", rules=False))
+    fresh = OmegaConf.create(checked(composer, [*choices, *changes], rules=False))
     with open_dict(config):
         for text in sorted(changes, key=composer.is_choice, reverse=True):  # a group first, then values inside it
             key = parse(text).key_or_group

@@ -75,7 +75,7 @@ class Processes(Launcher):
         batch = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             try:
-                config = checked(composer, [*kept, *overrides, "hydra.mode=RUN"], "train")
+                config = checked(composer, [*kept, *overrides, "hydra.mode=RUN"])
             except InputError as error:
                 raise InputError(f"job {number} ({' '.join(overrides)}): {error}") from None
             varied = [text for text in overrides if parse(text).key_or_group in swept]

@@ -11,7 +11,8 @@ from typing import Any
 import hydra
 from hydra.errors import HydraException
 
-from saddle.config.check import get, is_number, scores, whole
+from saddle.config import ranges
+from saddle.config.check import get, scores
 from saddle.config.compose import near
 from saddle.errors import InputError
 from saddle.sweep.search.space import Space, Values, optuna
@@ -60,8 +61,8 @@ class Options:
             InputError: naming the first that is wrong.
         """
         for key, low in (("trials", 1), ("seed", 0)):
-            if not whole(low).accepts(given.get(key)):
-                raise InputError(f"hydra.sweeper.{key}={given.get(key)}: must be {whole(low).words}")
+            if not ranges.is_int(given.get(key)) or given[key] < low:
+                raise InputError(f"hydra.sweeper.{key}={given.get(key)}: must be a whole number of at least {low}")
         listed = given.get("objectives")
         if not isinstance(listed, list) or not listed:
             raise InputError("hydra.sweeper.objectives: must be a list of {score: ..., direction: ..., failed: ...}")
@@ -87,7 +88,7 @@ def _objective(entry: Any) -> Objective:
         raise InputError(
             f"hydra.sweeper.objectives: direction={objective.direction}: must be {' or '.join(DIRECTIONS)}"
         )
-    if objective.failed is not None and not is_number(objective.failed):
+    if objective.failed is not None and not ranges.is_number(objective.failed):
         raise InputError(f"hydra.sweeper.objectives: failed={objective.failed}: must be a number, or null")
     return objective
 

@@ -62,7 +62,7 @@ def read(hydra_config: DictConfig, arguments: Sequence[str], kept: Sequence[str]
 
 def checker(composer: Composer) -> Check:
     """What refuses the config of a wrong job."""
-    return lambda overrides: checked(composer, [*overrides, "hydra.mode=RUN"], "train")
+    return lambda overrides: checked(composer, [*overrides, "hydra.mode=RUN"])
 
 
 def run(sweep: Sweep, space: Space, options: Options, check: Check) -> list[Job]:
