@@ -17,7 +17,7 @@ def data(**changes) -> Stacked:
 
 def test_channels_are_images_of_the_source_and_labels_their_classes():
     stacked = data(images=20_000, classes=1000)
-    singles = stacked.singles()
+    singles = stacked.singles
     singles.setup()
     images, labels = stacked.train_set.__getitems__(range(100))
     assert images.shape == (100, 3, 8, 8) and images.dtype == torch.uint8
@@ -31,7 +31,7 @@ def test_channels_are_images_of_the_source_and_labels_their_classes():
 
 def test_the_test_part_is_made_of_test_images():
     stacked = data()
-    singles = stacked.singles()
+    singles = stacked.singles
     singles.setup()
     known = {x.numpy().tobytes() for x, _ in (singles.test_set[i] for i in range(297))}
     images = stacked.test_set.__getitems__(range(50))[0]

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from saddle.callbacks import paused, record, record_image
 from saddle.callbacks.evaluation import Evaluation
 from saddle.callbacks.samples import SampleGrid
-from saddle.data.unpaired import NAMES, Unpaired
+from saddle.data.unpaired import DOMAINS, Unpaired
 from saddle.distributed import all_reduce, barrier, rank, world_size
 from saddle.images import from_data, save_grid, to_uint8
 from saddle.metrics.evaluator import Evaluator, blocks
@@ -50,10 +50,10 @@ class TranslationGrid(SampleGrid):
 
     def grid(self, model: Any) -> tuple[Tensor, int]:
         """The images of the six rows, [6 * columns, C, H, W] in [-1, 1], and the number of columns."""
-        columns = min(self.columns, *(len(model.data.pictures(domain)) for domain in (0, 1)))
+        columns = min(self.columns, *(len(model.data.to_translate[domain]) for domain in (0, 1)))
         rows = []
         for domain, (there, back) in enumerate((DIRECTIONS, DIRECTIONS[::-1])):
-            images = from_data(model.data.pictures(domain).__getitems__(range(columns))[0], model.dtype)
+            images = from_data(model.data.to_translate[domain].__getitems__(range(columns))[0], model.dtype)
             translated = model.translate(images, there)
             rows += [images, translated.cpu(), model.translate(translated, back).cpu()]
         return torch.cat(rows), columns
@@ -92,7 +92,7 @@ class TranslationScores(Evaluation):
         super().on_fit_start(trainer, pl_module)
         data: Unpaired = trainer.datamodule  # type: ignore[attr-defined]
         for domain, evaluator in enumerate((self.evaluator, self.backwards)):
-            evaluator.samples = min(evaluator.samples, len(data.pictures(domain)))
+            evaluator.samples = min(evaluator.samples, len(data.to_translate[domain]))
         if data.classifier and data.classes:
             self.extractor = ClassifierExtractor(data.classifier, data.classes)
             if rank() == 0:
@@ -112,8 +112,8 @@ class TranslationScores(Evaluation):
 
     def _backwards(self, model: Any, data: Unpaired) -> dict[str, float]:
         """The metrics of the translations from B to A."""
-        real = SetSource(data.reference(0), data.classes)
-        test = None if data.test_set is None else SetSource(data.pictures(0), data.classes)
+        real = SetSource(data.references[0], data.classes)
+        test = None if data.test_set is None else SetSource(data.to_translate[0], data.classes)
         fake = ModelSource(Backwards(model), self.backwards.samples)
         return self.backwards.compare(real, fake, model.device, test).scalars
 
@@ -121,8 +121,8 @@ class TranslationScores(Evaluation):
     def _translations(self, model: Any, data: Unpaired, domain: int) -> dict[str, float]:
         """The other scores of the translations of a domain's images."""
         there, back = DIRECTIONS[domain], DIRECTIONS[1 - domain]
-        pictures = data.pictures(domain)
-        names = [f"cycle_{NAMES[domain].lower()}_l1", f"{there}_l1", f"{there}_accuracy"]
+        pictures = data.to_translate[domain]
+        names = [f"cycle_{DOMAINS[domain].lower()}_l1", f"{there}_l1", f"{there}_accuracy"]
         sums = torch.zeros(len(names), dtype=torch.float64, device=model.device)
         for rows in blocks(len(pictures), self.batch, rank(), world_size()):
             images, labels = pictures.__getitems__(range(rows.start, rows.stop))
@@ -140,14 +140,14 @@ class TranslationScores(Evaluation):
         """How far the translations number `start` to `stop` are from what they should be, [n]; zeros if unknown."""
         if not data.paired:
             return images.new_zeros(len(images))
-        targets = data.pictures(domain).__getitems__(range(start, stop))[0]
+        targets = data.to_translate[domain].__getitems__(range(start, stop))[0]
         return distances(images, from_data(targets.to(images.device), images.dtype))
 
     def _right(self, images: Tensor, data: Unpaired, domain: int, labels: Tensor) -> Tensor:
         """Whether each translation into a domain still shows its class, [n]; zeros without a classifier."""
         if self.extractor is None:
             return images.new_zeros(len(images))
-        seen = self.extractor(to_uint8(data.legible(images, domain))).logits.argmax(1)
+        seen = self.extractor(to_uint8(data.for_classifier(images, domain))).logits.argmax(1)
         return seen == labels.to(seen.device)
 
 

@@ -102,9 +102,14 @@ class FileImages(Images):
         resolution: pixels of a side.
         channels: 1 (grey) or 3 (RGB); files of the other kind are converted.
         where: what an error message calls the folder.
+
+    Raises:
+        InputError: for another number of channels.
     """
 
     def __init__(self, files: Sequence[str], resolution: int, channels: int, where: str):
+        if channels not in (1, 3):
+            raise InputError(f"data.channels={channels}: image files are read as 1 (grey) or 3 (RGB) channels")
         self.files = np.array(files)  # one buffer: a list's reference counts would unshare the memory of workers
         self.resolution, self.channels, self.where = resolution, channels, where
 
@@ -112,10 +117,8 @@ class FileImages(Images):
         return len(self.files)
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self._decode(str(self.files[index])) for index in indices])
-
-    def _decode(self, file: str) -> Tensor:
-        return decode(file, file, self.resolution, self.channels)
+        files = (str(self.files[index]) for index in indices)
+        return torch.stack([decode(file, file, self.resolution, self.channels) for file in files])
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.resolution} {self.channels}".encode())

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saddle.data.base import DataModule, Part
+from saddle.data.base import DataModule, Split
 from saddle.data.files import damaged, first_with
 from saddle.data.images import Images, decode
 from saddle.errors import InputError
@@ -33,7 +33,7 @@ class LSUN(DataModule):
         super().__init__(**options)
         self.category = category
 
-    def read(self) -> tuple[Part, Part | None]:
+    def read(self) -> tuple[Split, Split | None]:
         train = self._find("train")
         if train is None:
             name = f"{self.category}_train_lmdb"
@@ -42,15 +42,15 @@ class LSUN(DataModule):
                 f"http://dl.yf.io/lsun/scenes/{name}.zip, or set data.path"
             )
         test = self._find("val")
-        return self._part(train), None if test is None else self._part(test)
+        return self._split(train), None if test is None else self._split(test)
 
-    def _find(self, split: str) -> Path | None:
-        name = f"{self.category}_{split}_lmdb"
-        root = first_with([self.path / "lsun", self.path], [f"{name}/data.mdb"])
-        return None if root is None else root / name
+    def _find(self, name: str) -> Path | None:
+        folder = f"{self.category}_{name}_lmdb"
+        root = first_with([self.path / "lsun", self.path], [f"{folder}/data.mdb"])
+        return None if root is None else root / folder
 
-    def _part(self, folder: Path) -> Part:
-        return Part(LMDBImages(folder, self.resolution, self.channels), None)
+    def _split(self, folder: Path) -> Split:
+        return Split(LMDBImages(folder, self.resolution, self.channels))
 
 
 class LMDBImages(Images):

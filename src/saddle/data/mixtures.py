@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saddle.data.base import DataModule, Part
+from saddle.data.base import DataModule, Split
 from saddle.data.images import Images
 from saddle.errors import InputError
 from saddle.randomness import generator
@@ -87,7 +87,7 @@ class Mixture(DataModule):
             raise InputError(f"data.resolution={self.resolution}: a point has one pixel; leave it 1")
         self.centres, self.sigma, self.points, self.seed = centres, sigma, points, seed
 
-    def read(self) -> tuple[Part, Part | None]:
+    def read(self) -> tuple[Split, Split | None]:
         labels = torch.arange(self.points) % len(self.centres)
         noise = torch.randn(self.points, 2, generator=generator(self.seed, "mixture"))
-        return Part(Points(self.centres[labels] + self.sigma * noise, "the mixture"), labels), None
+        return Split(Points(self.centres[labels] + self.sigma * noise, "the mixture"), labels), None
