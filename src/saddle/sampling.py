@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
+from saddle.data.files import made_whole
 from saddle.errors import InputError
 from saddle.images import to_data
 from saddle.models.base import GAN
@@ -91,24 +90,18 @@ def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:
 
     The file appears under its name when it is complete.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     labels = []
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            with archive.open("images.npy", "w", force_zip64=True) as file:
-                for i, (images, y) in enumerate(batches):
-                    if i == 0:
-                        header = {"descr": images.dtype.str, "fortran_order": False, "shape": (n, *images.shape[1:])}
-                        np.lib.format.write_array_header_1_0(file, header)
-                    file.write(images.tobytes())
-                    labels.append(y)
-            if conditional:
-                with archive.open("labels.npy", "w") as file:
-                    np.lib.format.write_array(file, np.concatenate(labels).astype(np.int64))
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with made_whole(out) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as file:
+            for i, (images, y) in enumerate(batches):
+                if i == 0:
+                    header = {"descr": images.dtype.str, "fortran_order": False, "shape": (n, *images.shape[1:])}
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(images.tobytes())
+                labels.append(y)
+        if conditional:
+            with archive.open("labels.npy", "w") as file:
+                np.lib.format.write_array(file, np.concatenate(labels).astype(np.int64))
 
 
 def write_folder(out: Path, batches: Batches, n: int, conditional: bool) -> None:
@@ -116,12 +109,10 @@ def write_folder(out: Path, batches: Batches, n: int, conditional: bool) -> None
 
     The folder appears under its name when it is complete.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir()
     digits = max(6, len(str(n - 1)))
     lines = ["file,label"]
-    try:
+    with made_whole(out) as partial:
+        partial.mkdir()
         for images, labels in batches:
             for pixels, label in zip(images, labels, strict=True):
                 name = f"{len(lines) - 1:0{digits}d}.png"
@@ -129,6 +120,3 @@ def write_folder(out: Path, batches: Batches, n: int, conditional: bool) -> None
                 lines.append(f"{name},{label}")
         if conditional:
             (partial / "labels.csv").write_text("\n".join(lines) + "\n")
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback
 from torch import Tensor
 
-from saddle.callbacks import paused, record
-from saddle.callbacks.spectra import LARGEST, spectra
+from saddle.callbacks import record
+from saddle.callbacks.intervals import AtIntervals
+from saddle.callbacks.spectra import largest, spectra_of
 from saddle.images import from_data
+from saddle.run.stopwatch import paused
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ FAILURES = (
 )
 
 
-class Health(Callback):
+class Health(AtIntervals):
     """Records ``health/diversity``, gradient norms and the largest singular values, and warns once of each failure.
 
     Diversity is the mean distance between pairs of samples over that between pairs of real images: 1 where the samples
@@ -98,7 +99,8 @@ class Health(Callback):
     """
 
     def __init__(self, every: int, samples: int = 64):
-        self.every, self.samples = every, samples
+        super().__init__(every)
+        self.samples = samples
         self.first: dict[str, float] = {}
         self.warned: set[str] = set()
         self._real: float | None = None
@@ -111,27 +113,17 @@ class Health(Callback):
         """Go on from an earlier process of this run."""
         self.first, self.warned = dict(state_dict["first"]), set(state_dict["warned"])
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look where an interval ends."""
-        if self.every and pl_module.iteration % self.every == 0:
-            self.look(trainer, pl_module)
-
     @torch.no_grad()
-    def look(self, trainer: Any, pl_module: Any) -> None:
+    def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Measure, record and warn; every process computes the same."""
         with paused(trainer):
-            largest = {
-                f"spectrum/{player}/{layer}/{i}": float(value)
-                for player in ("discriminator", "generator")
-                for layer, values in spectra(getattr(pl_module, player))
-                for i, value in enumerate(values[:LARGEST])
-            }
+            singular_values = largest(spectra_of(pl_module))
             now = {name.removeprefix("train/"): v for name, v in pl_module.scores.items() if name.startswith("train/")}
             now["diversity"] = self.diversity(trainer, pl_module)
-            now["spectrum"] = max(largest.values(), default=0.0)
+            now["spectrum"] = max(singular_values.values(), default=0.0)
             if not self.first:
                 self.first = dict(now)
-            record(trainer, {"health/diversity": now["diversity"], **largest}, pl_module.iteration)
+            record(trainer, {"health/diversity": now["diversity"], **singular_values}, pl_module.iteration)
             for failure in diagnose(now, self.first):
                 if failure.name not in self.warned:
                     self.warned.add(failure.name)

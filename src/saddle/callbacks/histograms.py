@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saddle.callbacks import loggers_with, paused
+from saddle.callbacks import loggers_with
+from saddle.callbacks.intervals import AtIntervals
+from saddle.run.stopwatch import paused
 
 
-class Histograms(Callback):
+class Histograms(AtIntervals):
     """Sends histograms to the loggers that show them; nothing is computed without one.
 
     ``logits/real`` and ``logits/fake`` are D's logits on the batch of its last update, and overlap where the game is
@@ -27,15 +28,11 @@ class Histograms(Callback):
     """
 
     def __init__(self, every: int, bins: int = 64):
-        self.every, self.bins = every, bins
+        super().__init__(every)
+        self.bins = bins
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look where an interval ends; process 0 does it alone."""
-        if self.every and pl_module.iteration % self.every == 0:
-            self.look(trainer, pl_module)
-
-    def look(self, trainer: Any, pl_module: Any) -> None:
-        """Send the histograms of now."""
+    def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
+        """Send the histograms of now; process 0 does it alone."""
         loggers = loggers_with(trainer, "log_histograms") if trainer.is_global_zero else []
         if loggers:
             with paused(trainer):
