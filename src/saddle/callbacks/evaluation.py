@@ -25,19 +25,15 @@ class Evaluation(AtIntervals):
     Args:
         metrics: by name; without any, nothing happens.
         every: iterations between two evaluations; 0 for only one at the end.
-        samples: generated images per evaluation, at least 2.
+        samples: generated images per evaluation, at least 2; the same latents every time.
         batch: images per pass.
-        seed: of the samples, the same at every evaluation.
     """
 
     at_end = True
 
-    def __init__(
-        self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 250, seed: int = 0
-    ):
+    def __init__(self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 250):
         super().__init__(every)
         self.evaluator = Evaluator(metrics, samples, batch)
-        self.seed = seed
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Fetch or train what the extractors need."""
@@ -58,7 +54,7 @@ class Evaluation(AtIntervals):
 
     def scores(self, model: Any, data: Any) -> dict[str, float]:
         """What to record of a model, by name."""
-        return self.evaluator.evaluate(model, data, seed=self.seed)
+        return self.evaluator.evaluate(model, data)
 
 
 def prepared(extractor: ClassifierExtractor, data: DataModule) -> ClassifierExtractor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -57,11 +58,6 @@ class GrowthGrid(Pictures):
 
 def stack(pictures: Sequence[Path], path: Path) -> None:
     """Write pictures of one width below each other as one PNG, all at once or not at all."""
-    rows = [Image.open(picture).convert("RGB") for picture in pictures]
-    whole = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
-    top = 0
-    for row in rows:
-        whole.paste(row, (0, top))
-        top += row.height
+    whole = np.concatenate([np.asarray(Image.open(picture).convert("RGB")) for picture in pictures])
     with made_whole(path) as temporary:
-        whole.save(temporary)
+        Image.fromarray(whole).save(temporary)

@@ -17,44 +17,36 @@ from saddle.run.stopwatch import paused
 
 log = logging.getLogger(__name__)
 
-Numbers = Mapping[str, float]
+
+class Measured(dict[str, float]):
+    """Numbers by name; what was not measured is NaN, of which every comparison is false."""
+
+    def __missing__(self, name: str) -> float:
+        return float("nan")
 
 
 class Failure(NamedTuple):
     """A known way to fail: whether the numbers of now and of the beginning look like it, and what to say."""
 
     name: str
-    looks_like: Callable[[Numbers, Numbers], bool]
+    looks_like: Callable[[Measured, Measured], bool]
     advice: str
 
 
-def _collapsed(now: Numbers, first: Numbers) -> bool:
-    return now.get("diversity", 1.0) < 0.2
+def _vanishing(now: Measured, first: Measured) -> bool:
+    wins = now["d_accuracy_real"] > 0.99 and now["d_accuracy_fake"] > 0.99
+    return wins and now["g_grad_norm"] < 0.01 * first["g_grad_norm"]
 
 
-def _vanishing(now: Numbers, first: Numbers) -> bool:
-    wins = min(now.get("d_accuracy_real", 0.0), now.get("d_accuracy_fake", 0.0)) > 0.99
-    return wins and now.get("g_grad_norm", 1.0) < 0.01 * first.get("g_grad_norm", 0.0)
-
-
-def _dead(now: Numbers, first: Numbers) -> bool:
-    blind = abs(now.get("real_logits", 0.0) - now.get("fake_logits", 1.0)) < 1e-2
-    norms = ("g_grad_norm", "d_grad_norm")
-    return blind and all(now.get(name, 1.0) < 0.001 * first.get(name, 0.0) for name in norms)
-
-
-def _exploding(now: Numbers, first: Numbers) -> bool:
-    return any(now.get(name, 0.0) > 100 * first.get(name, float("inf")) for name in ("g_grad_norm", "d_grad_norm"))
-
-
-def _spectral(now: Numbers, first: Numbers) -> bool:
-    return now.get("spectrum", 0.0) > 10 * first.get("spectrum", float("inf"))
+def _dead(now: Measured, first: Measured) -> bool:
+    blind = abs(now["real_logits"] - now["fake_logits"]) < 1e-2
+    return blind and all(now[name] < 0.001 * first[name] for name in ("g_grad_norm", "d_grad_norm"))
 
 
 FAILURES = (
     Failure(
         "mode collapse",
-        _collapsed,
+        lambda now, first: now["diversity"] < 0.2,
         "the samples are nearly alike (health/diversity {diversity:.2f} of the real images'); try model.packing=2, "
         "model.minibatch=100, a gradient penalty, or other learning rates",
     ),
@@ -72,13 +64,13 @@ FAILURES = (
     ),
     Failure(
         "exploding gradients",
-        _exploding,
+        lambda now, first: any(now[name] > 100 * first[name] for name in ("g_grad_norm", "d_grad_norm")),
         "gradient norms of G and D are {g_grad_norm:.1e} and {d_grad_norm:.1e}, a hundred times those of the "
         "beginning; try smaller learning rates or model.d_norm=spectral",
     ),
     Failure(
         "growing weights",
-        _spectral,
+        lambda now, first: now["spectrum"] > 10 * first["spectrum"],
         "the largest singular value of a layer is {spectrum:.1f}, ten times that of the beginning, as before "
         "BigGAN's collapse; try model.d_norm=spectral, model.g_norm=spectral or smaller learning rates",
     ),
@@ -127,7 +119,9 @@ class Health(AtIntervals):
             for failure in diagnose(now, self.first):
                 if failure.name not in self.warned:
                     self.warned.add(failure.name)
-                    said = f"iteration {pl_module.iteration}: {failure.name}: {failure.advice.format_map(Shown(now))}"
+                    said = (
+                        f"iteration {pl_module.iteration}: {failure.name}: {failure.advice.format_map(Measured(now))}"
+                    )
                     pl_module.warnings.append(said)
                     if trainer.is_global_zero:
                         log.warning("%s", said)
@@ -141,16 +135,9 @@ class Health(AtIntervals):
         return float(spread(samples)) / max(self._real, 1e-12)
 
 
-class Shown(dict[str, float]):
-    """Numbers for a message; what was not measured is shown as NaN."""
-
-    def __missing__(self, key: str) -> float:
-        return float("nan")
-
-
-def diagnose(now: Numbers, first: Numbers) -> list[Failure]:
+def diagnose(now: Mapping[str, float], first: Mapping[str, float]) -> list[Failure]:
     """The failures that a run looks like, from its numbers now and at the first look."""
-    return [failure for failure in FAILURES if failure.looks_like(now, first)]
+    return [failure for failure in FAILURES if failure.looks_like(Measured(now), Measured(first))]
 
 
 def spread(images: Tensor) -> Tensor:

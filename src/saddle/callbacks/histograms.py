@@ -14,6 +14,8 @@ from saddle.callbacks import loggers_with
 from saddle.callbacks.intervals import AtIntervals
 from saddle.run.stopwatch import paused
 
+BINS = 64  # of a histogram, from the least to the largest value
+
 
 class Histograms(AtIntervals):
     """Sends histograms to the loggers that show them; nothing is computed without one.
@@ -24,19 +26,14 @@ class Histograms(AtIntervals):
 
     Args:
         every: iterations between two looks; 0 for none.
-        bins: of a histogram, from the least to the largest value.
     """
-
-    def __init__(self, every: int, bins: int = 64):
-        super().__init__(every)
-        self.bins = bins
 
     def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Send the histograms of now; process 0 does it alone."""
         loggers = loggers_with(trainer, "log_histograms") if trainer.is_global_zero else []
         if loggers:
             with paused(trainer):
-                found = histograms(tensors_of(pl_module), self.bins)
+                found = histograms(tensors_of(pl_module), BINS)
                 for logger in loggers:
                     logger.log_histograms(found, step=pl_module.iteration)
 

@@ -63,13 +63,10 @@ class TranslationScores(Evaluation):
         every: iterations between two evaluations; 0 for only one at the end.
         samples: images that the metrics see of each direction; at most as many as there are.
         batch: images per pass.
-        seed: not read by translations.
     """
 
-    def __init__(
-        self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 50, seed: int = 0
-    ):
-        super().__init__(metrics, every, samples, batch, seed)
+    def __init__(self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 50):
+        super().__init__(metrics, every, samples, batch)
         self.backwards = Evaluator(copy.deepcopy(dict(metrics)), samples, batch)
         self.batch = batch
         self.extractor: ClassifierExtractor | None = None

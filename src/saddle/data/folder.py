@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from saddle.config.folders import find_labelled_images
 from saddle.data.base import DataModule, Split
 from saddle.data.files import first_with
 from saddle.data.images import FileImages

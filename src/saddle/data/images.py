@@ -69,7 +69,7 @@ class ArrayImages(Images):
     """Images of an array, which may be a memory-mapped file.
 
     Args:
-        array: uint8 [N, C, H, W] with H = W.
+        array: [N, C, H, W] with H = W; uint8 pixels, or float32 of any size where H is `resolution`.
         resolution: the images are resized to it.
         where: what an error message calls the array's source.
         pad: black pixels added on every side before images are resized; none are where `resolution` is H already.
@@ -77,7 +77,7 @@ class ArrayImages(Images):
 
     def __init__(self, array: np.ndarray, resolution: int, where: str, pad: int = 0):
         self.array, self.resolution, self.where = array, resolution, where
-        self.channels = array.shape[1]
+        self.channels, self.dtype = array.shape[1], torch.uint8 if array.dtype == np.uint8 else torch.float32
         self.pad = 0 if array.shape[-1] == resolution else pad
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from saddle.config.folders import find_images
 from saddle.data.base import DataModule, Split
 from saddle.data.digits import TRAINING
 from saddle.data.files import first_with
