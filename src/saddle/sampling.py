@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from PIL import Image
-from torch import Tensor
 
 from saddle.data.files import made_whole
 from saddle.errors import InputError
@@ -34,17 +33,10 @@ def sample_run(cfg: DictConfig) -> Path:
     dtype = torch.uint8 if run.data.get("bounded", True) else torch.float32
     if dtype != torch.uint8 and out.suffix != ".npz":
         raise InputError(f"out={out}: this run generates points, which are no pictures; give FILE.npz")
-    options = {
-        "seed": cfg.seed,
-        "labels": check_class(model, cfg["class"]),
-        "ema": cfg.ema,
-        "truncation": cfg.truncation,
-    }
+    options = dict(seed=cfg.seed, labels=check_class(model, cfg["class"]), ema=cfg.ema, truncation=cfg.truncation)
     batches = samples(model, cfg.n, cfg.batch, options, dtype)
-    if out.suffix == ".npz":
-        write_npz(out, batches, cfg.n, model.conditional)
-    else:
-        write_folder(out, batches, cfg.n, model.conditional)
+    write = write_npz if out.suffix == ".npz" else write_folder
+    write(out, batches, cfg.n, model.conditional)
     print(f"{cfg.n} images: {out}")
     return out
 
@@ -76,13 +68,9 @@ def samples(model: GAN, n: int, batch: int, options: dict[str, Any], dtype: torc
     """Batches of the first n samples: [b, H, W, C], uint8 pixels or the floats of points, and int64 [b]."""
     for start in range(0, n, batch):
         images, labels = model.sample(start, min(start + batch, n), **options)
-        yield _array(images, dtype), labels.cpu().numpy()
-
-
-def _array(images: Tensor, dtype: torch.dtype) -> np.ndarray:
-    if not bool(images.isfinite().all()):
-        raise InputError("the generator's images are not finite: the run has diverged")
-    return to_data(images, dtype).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        if not bool(images.isfinite().all()):
+            raise InputError("the generator's images are not finite: the run has diverged")
+        yield to_data(images, dtype).permute(0, 2, 3, 1).contiguous().cpu().numpy(), labels.cpu().numpy()
 
 
 def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:

@@ -30,6 +30,7 @@ class Evaluation(AtIntervals):
     """
 
     at_end = True
+    extractor: ClassifierExtractor | None = None  # the data's classifier, where scores need it
 
     def __init__(self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 250):
         super().__init__(every)

@@ -33,16 +33,6 @@ class Failure(NamedTuple):
     advice: str
 
 
-def _vanishing(now: Measured, first: Measured) -> bool:
-    wins = now["d_accuracy_real"] > 0.99 and now["d_accuracy_fake"] > 0.99
-    return wins and now["g_grad_norm"] < 0.01 * first["g_grad_norm"]
-
-
-def _dead(now: Measured, first: Measured) -> bool:
-    blind = abs(now["real_logits"] - now["fake_logits"]) < 1e-2
-    return blind and all(now[name] < 0.001 * first[name] for name in ("g_grad_norm", "d_grad_norm"))
-
-
 FAILURES = (
     Failure(
         "mode collapse",
@@ -52,13 +42,19 @@ FAILURES = (
     ),
     Failure(
         "vanishing gradients",
-        _vanishing,
+        lambda now, first: (
+            (now["d_accuracy_real"] > 0.99 and now["d_accuracy_fake"] > 0.99)
+            and now["g_grad_norm"] < 0.01 * first["g_grad_norm"]
+        ),
         "D tells every image and G's gradient has shrunk to {g_grad_norm:.1e}; try loss=nonsaturating, a gradient "
         "penalty, or a smaller model.d_lr",
     ),
     Failure(
         "dead discriminator",
-        _dead,
+        lambda now, first: (
+            abs(now["real_logits"] - now["fake_logits"]) < 1e-2
+            and all(now[norm] < 0.001 * first[norm] for norm in ("g_grad_norm", "d_grad_norm"))
+        ),
         "D says {real_logits:.2g} of every image and learns no more (gradient norm {d_grad_norm:.1e}), as where all "
         "rectified units of a layer are off; try a smaller model.d_lr or a wider D",
     ),

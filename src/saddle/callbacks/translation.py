@@ -68,8 +68,6 @@ class TranslationScores(Evaluation):
     def __init__(self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 50):
         super().__init__(metrics, every, samples, batch)
         self.backwards = Evaluator(copy.deepcopy(dict(metrics)), samples, batch)
-        self.batch = batch
-        self.extractor: ClassifierExtractor | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Fetch or train what the extractors and the classifier need."""
@@ -100,7 +98,7 @@ class TranslationScores(Evaluation):
         known[f"{there}_accuracy"] = self.extractor is not None
         names = [f"eval/{name}" for name, is_known in known.items() if is_known]
         sums = torch.zeros(len(names), dtype=torch.float64, device=model.device)
-        for rows in blocks(len(data.to_translate[domain]), self.batch, rank(), world_size()):
+        for rows in blocks(len(data.to_translate[domain]), self.evaluator.batch, rank(), world_size()):
             images, labels = data.to_translate[domain].__getitems__(range(rows.start, rows.stop))
             images = from_data(images.to(model.device), model.dtype)
             translated = model.translate(images, there)

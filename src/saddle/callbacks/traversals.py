@@ -63,7 +63,6 @@ class CodeScores(Evaluation):
     def __init__(self, every: int, classifier: str | None = None, samples: int = 2000, batch: int = 250):
         super().__init__({}, every, samples, batch)
         self.samples, self.batch, self.classifier = samples, batch, classifier
-        self.extractor: ClassifierExtractor | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Get the classifier; one process of each machine may have to train it."""

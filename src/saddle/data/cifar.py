@@ -12,7 +12,6 @@ from saddle.data.files import damaged, files_in_tar, reading
 from saddle.data.images import ArrayImages
 from saddle.data.public import Download, PublicData
 
-_URL = "https://www.cs.toronto.edu/~kriz/"
 _PIXELS = 3 * 32 * 32
 
 
@@ -51,15 +50,17 @@ class CIFAR(PublicData):
         return Split(ArrayImages(images, self.resolution, str(where)), records[:, self.label_bytes - 1])
 
 
+def _archive(name: str, md5: str) -> Download:
+    return Download(name, [f"https://www.cs.toronto.edu/~kriz/{name}"], md5)
+
+
 class CIFAR10(CIFAR):
     """Ten classes; a record is the class and the pixels."""
 
     title = "cifar10"
     files = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
     unpacked = "cifar-10-batches-bin"
-    downloads = (
-        Download("cifar-10-binary.tar.gz", [f"{_URL}cifar-10-binary.tar.gz"], md5="c32a1d4ab5d03f1284b67883e8d87530"),
-    )
+    downloads = (_archive("cifar-10-binary.tar.gz", md5="c32a1d4ab5d03f1284b67883e8d87530"),)
     label_bytes = 1
 
 
@@ -69,7 +70,5 @@ class CIFAR100(CIFAR):
     title = "cifar100"
     files = ("train.bin", "test.bin")
     unpacked = "cifar-100-binary"
-    downloads = (
-        Download("cifar-100-binary.tar.gz", [f"{_URL}cifar-100-binary.tar.gz"], md5="03b5dce01913d631647c71ecec9e9cb8"),
-    )
+    downloads = (_archive("cifar-100-binary.tar.gz", md5="03b5dce01913d631647c71ecec9e9cb8"),)
     label_bytes = 2

@@ -6,7 +6,6 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
 
@@ -57,12 +56,10 @@ class Images(ABC):
         starts = range(0, len(self), _CHUNK)
         everything = torch.empty((len(self), self.channels, self.resolution, self.resolution), dtype=self.dtype)
         with ThreadPool(min(len(os.sched_getaffinity(0)), len(starts))) as pool:  # leaving it ends what still runs
-            for start, images in zip(starts, pool.imap(self._read_chunk, starts), strict=True):
+            chunks = pool.imap(lambda start: self.read(range(start, min(start + _CHUNK, len(self)))), starts)
+            for start, images in zip(starts, chunks, strict=True):
                 everything[start : start + len(images)] = images
         return everything
-
-    def _read_chunk(self, start: int) -> Tensor:
-        return self.read(range(start, min(start + _CHUNK, len(self))))
 
 
 class ArrayImages(Images):
@@ -133,9 +130,8 @@ def resize(images: Tensor, resolution: int) -> Tensor:
     if images.shape[-1] == resolution:
         return images
     # float32, because the integer kernel of torch rounds after each of the two axes
-    resizer = partial(F.interpolate, size=(resolution, resolution), mode="bicubic", antialias=True)
-    chunks = [resizer(chunk.float()).round().clamp(0, 255).byte() for chunk in images.split(_CHUNK)]
-    return torch.cat(chunks)
+    chunks = (F.interpolate(x.float(), resolution, mode="bicubic", antialias=True) for x in images.split(_CHUNK))
+    return torch.cat([chunk.round().clamp(0, 255).byte() for chunk in chunks])
 
 
 def decode(source: str | bytes, name: str, resolution: int, channels: int) -> Tensor:

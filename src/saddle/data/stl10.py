@@ -12,7 +12,7 @@ from saddle.data.files import damaged, files_in_tar, made_whole, reading
 from saddle.data.images import ArrayImages
 from saddle.data.public import Download, PublicData
 
-_ARCHIVE = "stl10_binary.tar.gz"
+_URL, _ARCHIVE = "http://ai.stanford.edu/~acoates/stl10/", "stl10_binary.tar.gz"
 _SHAPE = (3, 96, 96)
 
 
@@ -26,11 +26,7 @@ class STL10(PublicData):
     title = "stl10"
     files = ("unlabeled_X.bin", "train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin")
     unpacked = "stl10_binary"
-    downloads = (
-        Download(
-            _ARCHIVE, [f"http://ai.stanford.edu/~acoates/stl10/{_ARCHIVE}"], md5="91f7769df0f17e558f3565bffb0c7dfb"
-        ),
-    )
+    downloads = (Download(_ARCHIVE, [_URL + _ARCHIVE], md5="91f7769df0f17e558f3565bffb0c7dfb"),)
 
     def unpack(self, folder: Path) -> None:
         archive = folder / _ARCHIVE
