@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import CONF
 
 from saddle.data.stacked import Stacked
 from saddle.errors import InputError
@@ -71,10 +72,9 @@ def test_wrong_options_are_refused():
             data(**changes)
 
 
-@pytest.mark.parametrize("name", ["stacked_mnist", "stacked_fashion_mnist", "stacked_digits"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("stacked_*.yaml")))
 def test_configurations(name):
     from hydra import compose, initialize_config_dir
-    from tiny import CONF
 
     from saddle.config import resolvers
     from saddle.run.build import build_data
