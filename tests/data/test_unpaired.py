@@ -115,7 +115,7 @@ def test_processes_share_a_batch_and_a_resumed_run_goes_on():
 
 def test_only_a_model_that_translates_gets_pairs():
     data = digits()
-    model = SimpleNamespace(seed=0, share=Share(4), d_steps=1, iteration=0)
+    model = SimpleNamespace(seed=0, share=Share(4), rules=SimpleNamespace(d_steps=1), iteration=0)
     model.batch_sizes, model.images_at = None, lambda iteration: 4 * iteration
     model.batch_size_at = lambda iteration: 4
     data.trainer = SimpleNamespace(lightning_module=model)
