@@ -31,6 +31,7 @@ WORDS = [
     f"callbacks.walks.every={EVERY}", f"callbacks.histograms.every={EVERY}", "callbacks.health.every=0",
     f"iterations={EVERY * REPEATS}", "logger=wandb",
 ]  # fmt: skip
+PICTURES = {"samples": "samples", "samples/walks": "walks"}  # names of the pictures to keys of the table
 
 
 def main(step_ms: float = 50.0) -> None:
@@ -80,14 +81,14 @@ def main(step_ms: float = 50.0) -> None:
 @contextmanager
 def timed(spent: dict[str, list[float]]) -> Iterator[None]:
     """Let the calls that log note how long they took, in seconds."""
-    from saddle.callbacks import histograms, samples, scalars, walks
+    from saddle.callbacks import histograms, pictures, scalars
     from saddle.run.life import Life
 
-    def noted(original: Any, key: str) -> Any:
+    def noted(original: Any, key: str | None) -> Any:
         def call(*args: Any, **options: Any) -> Any:
             start = time.perf_counter()
             result = original(*args, **options)
-            spent[key].append(time.perf_counter() - start)
+            spent[key or PICTURES[args[1]]].append(time.perf_counter() - start)
             return result
 
         return call
@@ -95,9 +96,8 @@ def timed(spent: dict[str, list[float]]) -> Iterator[None]:
     places = [
         (scalars, "record", "scalars"),
         (Life, "log_timing", "timing"),
-        (samples, "record_image", "samples"),
-        (walks, "record_image", "walks"),
-        (histograms.Histograms, "look", "histograms"),
+        (pictures, "record_image", None),
+        (histograms.Histograms, "on_interval_end", "histograms"),
     ]
     originals = [getattr(owner, name) for owner, name, _ in places]
     for (owner, name, key), original in zip(places, originals, strict=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from PIL import Image
-from torch import Tensor
 
+from saddle.data.files import made_whole
 from saddle.errors import InputError
 from saddle.images import to_data
 from saddle.models.base import GAN
@@ -35,17 +33,10 @@ def sample_run(cfg: DictConfig) -> Path:
     dtype = torch.uint8 if run.data.get("bounded", True) else torch.float32
     if dtype != torch.uint8 and out.suffix != ".npz":
         raise InputError(f"out={out}: this run generates points, which are no pictures; give FILE.npz")
-    options = {
-        "seed": cfg.seed,
-        "labels": check_class(model, cfg["class"]),
-        "ema": cfg.ema,
-        "truncation": cfg.truncation,
-    }
+    options = dict(seed=cfg.seed, labels=check_class(model, cfg["class"]), ema=cfg.ema, truncation=cfg.truncation)
     batches = samples(model, cfg.n, cfg.batch, options, dtype)
-    if out.suffix == ".npz":
-        write_npz(out, batches, cfg.n, model.conditional)
-    else:
-        write_folder(out, batches, cfg.n, model.conditional)
+    write = write_npz if out.suffix == ".npz" else write_folder
+    write(out, batches, cfg.n, model.conditional)
     print(f"{cfg.n} images: {out}")
     return out
 
@@ -77,13 +68,9 @@ def samples(model: GAN, n: int, batch: int, options: dict[str, Any], dtype: torc
     """Batches of the first n samples: [b, H, W, C], uint8 pixels or the floats of points, and int64 [b]."""
     for start in range(0, n, batch):
         images, labels = model.sample(start, min(start + batch, n), **options)
-        yield _array(images, dtype), labels.cpu().numpy()
-
-
-def _array(images: Tensor, dtype: torch.dtype) -> np.ndarray:
-    if not bool(images.isfinite().all()):
-        raise InputError("the generator's images are not finite: the run has diverged")
-    return to_data(images, dtype).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        if not bool(images.isfinite().all()):
+            raise InputError("the generator's images are not finite: the run has diverged")
+        yield to_data(images, dtype).permute(0, 2, 3, 1).contiguous().cpu().numpy(), labels.cpu().numpy()
 
 
 def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:
@@ -91,24 +78,18 @@ def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:
 
     The file appears under its name when it is complete.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     labels = []
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            with archive.open("images.npy", "w", force_zip64=True) as file:
-                for i, (images, y) in enumerate(batches):
-                    if i == 0:
-                        header = {"descr": images.dtype.str, "fortran_order": False, "shape": (n, *images.shape[1:])}
-                        np.lib.format.write_array_header_1_0(file, header)
-                    file.write(images.tobytes())
-                    labels.append(y)
-            if conditional:
-                with archive.open("labels.npy", "w") as file:
-                    np.lib.format.write_array(file, np.concatenate(labels).astype(np.int64))
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with made_whole(out) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as file:
+            for i, (images, y) in enumerate(batches):
+                if i == 0:
+                    header = {"descr": images.dtype.str, "fortran_order": False, "shape": (n, *images.shape[1:])}
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(images.tobytes())
+                labels.append(y)
+        if conditional:
+            with archive.open("labels.npy", "w") as file:
+                np.lib.format.write_array(file, np.concatenate(labels).astype(np.int64))
 
 
 def write_folder(out: Path, batches: Batches, n: int, conditional: bool) -> None:
@@ -116,12 +97,10 @@ def write_folder(out: Path, batches: Batches, n: int, conditional: bool) -> None
 
     The folder appears under its name when it is complete.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir()
     digits = max(6, len(str(n - 1)))
     lines = ["file,label"]
-    try:
+    with made_whole(out) as partial:
+        partial.mkdir()
         for images, labels in batches:
             for pixels, label in zip(images, labels, strict=True):
                 name = f"{len(lines) - 1:0{digits}d}.png"
@@ -129,6 +108,3 @@ def write_folder(out: Path, batches: Batches, n: int, conditional: bool) -> None
                 lines.append(f"{name},{label}")
         if conditional:
             (partial / "labels.csv").write_text("\n".join(lines) + "\n")
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

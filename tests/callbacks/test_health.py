@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from saddle.callbacks.health import FAILURES, Health, diagnose, spread
+from saddle.callbacks.health import FAILURES, Health, Measured, diagnose, spread
 from saddle.data.sets import MemorySet
 
 WELL = {"diversity": 0.9, "d_accuracy_real": 0.8, "d_accuracy_fake": 0.8, "g_grad_norm": 1.0, "d_grad_norm": 2.0}
@@ -101,7 +101,5 @@ def test_a_resumed_watch_remembers_the_beginning_and_what_it_said(run):
 
 
 def test_every_advice_can_be_said_with_what_is_measured():
-    from saddle.callbacks.health import Shown
-
     for failure in FAILURES:
-        assert "{" not in failure.advice.format_map(Shown(WELL))
+        assert "{" not in failure.advice.format_map(Measured(WELL))

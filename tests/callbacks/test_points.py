@@ -118,7 +118,7 @@ def test_when(tmp_path, every, files):
 def test_only_process_0_draws(tmp_path):
     run = trainer()
     run.is_global_zero = False
-    PointCloud(0, str(tmp_path)).draw(run, model(1.0, 1.0))
+    PointCloud(0, str(tmp_path)).on_interval_end(run, model(1.0, 1.0))
     assert not list(tmp_path.iterdir())
 
 

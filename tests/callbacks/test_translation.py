@@ -50,7 +50,7 @@ def right(data):
         shares = (images + 1) / 2
         return (1 - shares) * paper + shares * ink
 
-    return Known(data, to_b, lambda images: data.legible(images, 1))
+    return Known(data, to_b, lambda images: data.for_classifier(images, 1))
 
 
 def trainer(model, data):
@@ -63,7 +63,7 @@ def scores(model, data, metrics=None, **options) -> dict[str, float]:
     callback = TranslationScores(metrics or {}, every=0, **options)
     place = trainer(model, data)
     callback.on_fit_start(place, model)
-    callback.evaluate(place, model)
+    callback.on_interval_end(place, model)
     return model.scores
 
 
@@ -79,7 +79,7 @@ def test_the_true_translations_score_best(digits):
 
 def test_wrong_translations_are_measured(digits):
     same = scores(Known(digits, lambda x: x, lambda x: x), digits)
-    a, b = (digits.pictures(domain).__getitems__(range(297))[0].double() / 127.5 - 1 for domain in (0, 1))
+    a, b = (digits.to_translate[domain].__getitems__(range(297))[0].double() / 127.5 - 1 for domain in (0, 1))
     assert same["eval/a_to_b_l1"] == pytest.approx((a - b).abs().mean().item(), rel=1e-5) == same["eval/b_to_a_l1"]
     assert same["eval/cycle_a_l1"] == same["eval/cycle_b_l1"] == 0
     nothing = scores(Known(digits, torch.zeros_like, lambda x: x / 2), digits)
@@ -105,11 +105,11 @@ def test_what_is_not_known_is_not_scored():
 def test_the_grid_has_three_rows_of_each_direction(digits, tmp_path):
     model = Known(digits, lambda x: x * 0 + 0.5, lambda x: x * 0 - 0.5)
     grid = TranslationGrid(every=1, folder=str(tmp_path), columns=4)
-    images, columns = grid.grid(model)
+    ((_, images, columns),) = grid.grids(model)
     assert images.shape == (24, 3, 16, 16) and columns == 4
-    a, b = (digits.pictures(domain).__getitems__(range(4))[0].float() / 127.5 - 1 for domain in (0, 1))
+    a, b = (digits.to_translate[domain].__getitems__(range(4))[0].float() / 127.5 - 1 for domain in (0, 1))
     assert torch.equal(images[:4], a) and torch.equal(images[12:16], b)
     assert [images[4 * row].unique().tolist() for row in (1, 2, 4, 5)] == [[0.5], [-0.5], [-0.5], [0.5]]
-    grid.draw(trainer(model, digits), model)
+    grid.on_interval_end(trainer(model, digits), model)
     picture = np.asarray(Image.open(tmp_path / "samples" / "00000007.png"))
     assert picture.shape == (6 * 18 + 2, 4 * 18 + 2, 3)

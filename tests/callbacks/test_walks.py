@@ -23,7 +23,8 @@ def walks(tmp_path, rows=3, columns=5):
 
 def test_a_walk_begins_and_ends_at_samples_of_the_run(tmp_path) -> None:
     model = dense_gan()
-    images = walks(tmp_path).images(model).unflatten(0, (3, 5))
+    ((_, images, _),) = walks(tmp_path).grids(model)
+    images = images.unflatten(0, (3, 5))
     samples, _ = model.sample(0, 6, seed=model.seed, labels=torch.arange(6) % 3 % max(model.prior.classes, 1))
     torch.testing.assert_close(images[:, 0], samples[:3])
     torch.testing.assert_close(images[:, -1], samples[3:])
@@ -63,5 +64,5 @@ def test_files_are_drawn_at_the_interval_and_shown_where_pictures_are_shown(tmp_
 
 
 def test_a_model_that_translates_has_no_walks(tmp_path, trainer) -> None:
-    walks(tmp_path).draw(trainer, SimpleNamespace(iteration=4, translate=None))
+    walks(tmp_path).on_interval_end(trainer, SimpleNamespace(iteration=4, translate=None))
     assert not (tmp_path / "samples").exists()

@@ -17,4 +17,5 @@ def offline(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr("saddle.data.files.download_url", refuse)
+    monkeypatch.setattr("saddle.data.files.download_file_from_google_drive", refuse)
     return tried

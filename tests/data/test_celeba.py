@@ -47,7 +47,7 @@ def test_missing(options, monkeypatch):
     def refuse(*_):
         raise RuntimeError("no gdown")
 
-    monkeypatch.setattr("saddle.data.celeba.download_file_from_google_drive", refuse)
+    monkeypatch.setattr("saddle.data.files.download_file_from_google_drive", refuse)
     with pytest.raises(InputError, match=r"no gdown.*Put img_align_celeba.zip into"):
         CelebA(**options).prepare_data()
 

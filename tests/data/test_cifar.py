@@ -77,5 +77,5 @@ def test_cut_off_file_is_named(options, tmp_path):
 def test_missing_file_says_what_to_put_where(options, tmp_path, offline):
     with pytest.raises(InputError) as caught:
         CIFAR10(**options).prepare_data()
-    assert f"Put cifar-10-binary.tar.gz (the binary version) into {tmp_path / 'cifar10'}" in str(caught.value)
+    assert f"Put cifar-10-binary.tar.gz into {tmp_path / 'cifar10'}" in str(caught.value)
     assert offline == ["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"]

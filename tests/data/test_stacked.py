@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import CONF
 
 from saddle.data.stacked import Stacked
 from saddle.errors import InputError
@@ -17,7 +18,7 @@ def data(**changes) -> Stacked:
 
 def test_channels_are_images_of_the_source_and_labels_their_classes():
     stacked = data(images=20_000, classes=1000)
-    singles = stacked.singles()
+    singles = stacked.singles
     singles.setup()
     images, labels = stacked.train_set.__getitems__(range(100))
     assert images.shape == (100, 3, 8, 8) and images.dtype == torch.uint8
@@ -31,7 +32,7 @@ def test_channels_are_images_of_the_source_and_labels_their_classes():
 
 def test_the_test_part_is_made_of_test_images():
     stacked = data()
-    singles = stacked.singles()
+    singles = stacked.singles
     singles.setup()
     known = {x.numpy().tobytes() for x, _ in (singles.test_set[i] for i in range(297))}
     images = stacked.test_set.__getitems__(range(50))[0]
@@ -71,10 +72,9 @@ def test_wrong_options_are_refused():
             data(**changes)
 
 
-@pytest.mark.parametrize("name", ["stacked_mnist", "stacked_fashion_mnist", "stacked_digits"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "data").glob("stacked_*.yaml")))
 def test_configurations(name):
     from hydra import compose, initialize_config_dir
-    from tiny import CONF
 
     from saddle.config import resolvers
     from saddle.run.build import build_data

@@ -37,7 +37,7 @@ def pixels(images):
 
 def grey(data, images, domain) -> np.ndarray:
     """Intensities from 0 to 16 of a domain's images, [N, 8, 8]."""
-    legible = data.legible(from_data(pixels(images), torch.float64), domain)
+    legible = data.for_classifier(from_data(pixels(images), torch.float64), domain)
     assert torch.equal(legible[:, 0], legible[:, 1]) or domain == 0
     return ((legible[:, 0] + 1) * 8).numpy()
 
@@ -55,7 +55,7 @@ def test_test_images_are_pairs():
     data, source = digits(), load_digits()
     assert data.paired
     for domain in (0, 1):
-        assert np.abs(grey(data, data.pictures(domain), domain) - source.images[1500:]).max() < 0.06
+        assert np.abs(grey(data, data.to_translate[domain], domain) - source.images[1500:]).max() < 0.06
 
 
 def test_the_second_domain_is_ink_on_paper():
@@ -67,9 +67,9 @@ def test_the_second_domain_is_ink_on_paper():
 
 def test_what_is_measured_against_is_the_second_domain():
     data = digits()
-    assert data.train_set is data.reference(1) is data.domains[1]
-    assert data.test_set is data.pictures(1)
-    assert data.reference(0) is data.domains[0]
+    assert data.train_set is data.references[1] is data.domains[1]
+    assert data.test_set is data.to_translate[1]
+    assert data.references[0] is data.domains[0]
 
 
 def image_set(n, value):
@@ -115,7 +115,7 @@ def test_processes_share_a_batch_and_a_resumed_run_goes_on():
 
 def test_only_a_model_that_translates_gets_pairs():
     data = digits()
-    model = SimpleNamespace(seed=0, share=Share(4), d_steps=1, iteration=0)
+    model = SimpleNamespace(seed=0, share=Share(4), rules=SimpleNamespace(d_steps=1), iteration=0)
     model.batch_sizes, model.images_at = None, lambda iteration: 4 * iteration
     model.batch_size_at = lambda iteration: 4
     data.trainer = SimpleNamespace(lightning_module=model)
@@ -150,14 +150,14 @@ def test_folders_of_both_domains(folder):
     data = loaded(UnpairedFolder(**FOLDER, path=str(folder)))
     assert [len(images) for images in data.domains] == [3, 2] and not data.paired
     assert pixels(data.domains[1])[:, 1, 0, 0].tolist() == [50, 51]
-    assert [pixels(data.pictures(domain))[0, 0, 0, 0].item() for domain in (0, 1)] == [9, 8]
+    assert [pixels(data.to_translate[domain])[0, 0, 0, 0].item() for domain in (0, 1)] == [9, 8]
 
 
 def test_without_test_folders_the_training_images_are_translated(folder):
     (folder / "testA" / "0.png").unlink()
     (folder / "testA").rmdir()
     data = loaded(UnpairedFolder(**FOLDER, path=str(folder)))
-    assert [len(data.pictures(domain)) for domain in (0, 1)] == [3, 2]
+    assert [len(data.to_translate[domain]) for domain in (0, 1)] == [3, 2]
 
 
 @pytest.mark.parametrize("memory_gb", [3.0, 0.0])
@@ -166,12 +166,12 @@ def test_larger_images_are_loaded_for_crops(folder, memory_gb):
     assert data.domains[0].in_memory is (memory_gb > 0)
     pair, _ = Pairs(*data.domains)[0]
     assert pair.shape == (3, 24, 12)
-    assert data.train_set[0][0].shape == data.reference(0)[0][0].shape == data.pictures(0)[0][0].shape == (3, 8, 8)
+    assert data.train_set[0][0].shape == data.references[0][0][0].shape == data.to_translate[0][0][0].shape == (3, 8, 8)
 
 
 def test_noise_is_dark_and_bright():
     data = loaded(UnpairedNoise(**OPTIONS | {"classes": 3, "size": 9, "seed": 1}))
-    assert data.test_set is None and len(data.pictures(0)) == 9
+    assert data.test_set is None and len(data.to_translate[0]) == 9
     assert pixels(data.domains[0]).amax() < 128 <= pixels(data.domains[1]).amin()
     assert data.domains[1].labels().tolist() == [0, 1, 2] * 3
 

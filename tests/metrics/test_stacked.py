@@ -74,4 +74,4 @@ def test_wrong_data_are_refused(digits, tmp_path, monkeypatch):
         ClassesOfChannels("digits")(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
     monkeypatch.setenv("SADDLE_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="data=stacked_mnist"):
-        Evaluator({"m": ModeCoverage(ClassesOfChannels("mnist"))}).prepare(digits.singles())
+        Evaluator({"m": ModeCoverage(ClassesOfChannels("mnist"))}).prepare(digits.singles)

@@ -279,10 +279,10 @@ def test_samples_are_translations_of_the_data_in_order():
     model = cyclegan(inputs={"_target_": "saddle.data.unpaired.UnpairedNoise", **NOISE})
     data = UnpairedNoise(**NOISE)
     data.setup()
-    x = data.pictures(0).__getitems__([3, 4, 0])[0].double() / 127.5 - 1
+    x = data.to_translate[0].__getitems__([3, 4, 0])[0].double() / 127.5 - 1
     images, labels = model.sample(3, 6)
     assert torch.allclose(images, model.generator.a_to_b(x)) and labels.tolist() == [0, 0, 0]
-    y = data.pictures(1).__getitems__([1])[0].double() / 127.5 - 1
+    y = data.to_translate[1].__getitems__([1])[0].double() / 127.5 - 1
     assert torch.allclose(model.sample_direction("b_to_a", 1, 2)[0], model.generator.b_to_a(y))
     assert model.training and model.generator.training
 

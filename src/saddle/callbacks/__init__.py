@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,3 @@ def record_image(trainer: Trainer, name: str, path: Path, iteration: int) -> Non
 def loggers_with(trainer: Trainer, method: str) -> list[Any]:
     """The loggers of a run that have a method which not all have: log_image, log_histograms."""
     return [logger for logger in trainer.loggers if hasattr(logger, method)]
-
-
-def paused(trainer: Trainer) -> AbstractContextManager:
-    """A context that does not count as training time."""
-    stopwatch = getattr(trainer, "stopwatch", None)
-    return nullcontext() if stopwatch is None else stopwatch.paused()

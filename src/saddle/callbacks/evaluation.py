@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics import Metric
 
-from saddle.callbacks import paused, record
+from saddle.callbacks import record
+from saddle.callbacks.intervals import AtIntervals
+from saddle.data.base import DataModule
+from saddle.distributed import barrier, rank
 from saddle.metrics.evaluator import Evaluator
-from saddle.run.life import Life, iteration_of
+from saddle.metrics.features import ClassifierExtractor
+from saddle.run.life import Life
+from saddle.run.stopwatch import paused
 
 
-class Evaluation(Callback):
+class Evaluation(AtIntervals):
     """Scores the moving average of the generator against the training set, and records ``eval/<metric>``.
 
     What the metrics' extractors need is fetched before training starts, so that a missing file fails at once.
@@ -21,41 +25,42 @@ class Evaluation(Callback):
     Args:
         metrics: by name; without any, nothing happens.
         every: iterations between two evaluations; 0 for only one at the end.
-        samples: generated images per evaluation, at least 2.
+        samples: generated images per evaluation, at least 2; the same latents every time.
         batch: images per pass.
-        seed: of the samples, the same at every evaluation.
     """
 
-    def __init__(
-        self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 250, seed: int = 0
-    ):
+    at_end = True
+    extractor: ClassifierExtractor | None = None  # the data's classifier, where scores need it
+
+    def __init__(self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 250):
+        super().__init__(every)
         self.evaluator = Evaluator(metrics, samples, batch)
-        self.every, self.seed = every, seed
-        self._last = -1
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Fetch or train what the extractors need."""
-        self.evaluator.prepare(trainer.datamodule)  # type: ignore[attr-defined]
+        self.evaluator.prepare(trainer.datamodule)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Evaluate where an interval ends."""
-        if self.every and iteration_of(pl_module) % self.every == 0:
-            self.evaluate(trainer, pl_module)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate once more, unless that was just done, nothing was trained, or the run was cut short, to be resumed.
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Evaluate once more, unless the run was cut short, to be resumed.
 
         A row of scores at the place of the cut would tell a resumed run from one that was never interrupted.
         """
-        cut = any(life.status != "done" for life in trainer.callbacks if isinstance(life, Life))  # type: ignore[attr-defined]
-        if iteration_of(pl_module) not in (0, self._last) and not cut:
-            self.evaluate(trainer, pl_module)
+        if all(life.status == "done" for life in trainer.callbacks if isinstance(life, Life)):
+            super().on_train_end(trainer, pl_module)
 
-    def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Score and record; every process takes part, and none of it counts as training time."""
-        self._last = iteration_of(pl_module)
         with paused(trainer):
-            scores = self.evaluator.evaluate(pl_module, trainer.datamodule, seed=self.seed)  # type: ignore[attr-defined]
-            record(trainer, scores, self._last)
+            record(trainer, self.scores(pl_module, trainer.datamodule), pl_module.iteration)
+
+    def scores(self, model: Any, data: Any) -> dict[str, float]:
+        """What to record of a model, by name."""
+        return self.evaluator.evaluate(model, data)
+
+
+def prepared(extractor: ClassifierExtractor, data: DataModule) -> ClassifierExtractor:
+    """A classifier with its weights; one process of each machine may have to train it, so every process must call."""
+    if rank() == 0:
+        extractor.prepare(data)
+    barrier()
+    return extractor

@@ -7,84 +7,73 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback
 from torch import Tensor
 
-from saddle.callbacks import paused, record
-from saddle.callbacks.spectra import LARGEST, spectra
+from saddle.callbacks import record
+from saddle.callbacks.intervals import AtIntervals
+from saddle.callbacks.spectra import largest, spectra_of
 from saddle.images import from_data
+from saddle.run.stopwatch import paused
 
 log = logging.getLogger(__name__)
 
-Numbers = Mapping[str, float]
+
+class Measured(dict[str, float]):
+    """Numbers by name; what was not measured is NaN, of which every comparison is false."""
+
+    def __missing__(self, name: str) -> float:
+        return float("nan")
 
 
 class Failure(NamedTuple):
     """A known way to fail: whether the numbers of now and of the beginning look like it, and what to say."""
 
     name: str
-    looks_like: Callable[[Numbers, Numbers], bool]
+    looks_like: Callable[[Measured, Measured], bool]
     advice: str
-
-
-def _collapsed(now: Numbers, first: Numbers) -> bool:
-    return now.get("diversity", 1.0) < 0.2
-
-
-def _vanishing(now: Numbers, first: Numbers) -> bool:
-    wins = min(now.get("d_accuracy_real", 0.0), now.get("d_accuracy_fake", 0.0)) > 0.99
-    return wins and now.get("g_grad_norm", 1.0) < 0.01 * first.get("g_grad_norm", 0.0)
-
-
-def _dead(now: Numbers, first: Numbers) -> bool:
-    blind = abs(now.get("real_logits", 0.0) - now.get("fake_logits", 1.0)) < 1e-2
-    norms = ("g_grad_norm", "d_grad_norm")
-    return blind and all(now.get(name, 1.0) < 0.001 * first.get(name, 0.0) for name in norms)
-
-
-def _exploding(now: Numbers, first: Numbers) -> bool:
-    return any(now.get(name, 0.0) > 100 * first.get(name, float("inf")) for name in ("g_grad_norm", "d_grad_norm"))
-
-
-def _spectral(now: Numbers, first: Numbers) -> bool:
-    return now.get("spectrum", 0.0) > 10 * first.get("spectrum", float("inf"))
 
 
 FAILURES = (
     Failure(
         "mode collapse",
-        _collapsed,
+        lambda now, first: now["diversity"] < 0.2,
         "the samples are nearly alike (health/diversity {diversity:.2f} of the real images'); try model.packing=2, "
         "model.minibatch=100, a gradient penalty, or other learning rates",
     ),
     Failure(
         "vanishing gradients",
-        _vanishing,
+        lambda now, first: (
+            (now["d_accuracy_real"] > 0.99 and now["d_accuracy_fake"] > 0.99)
+            and now["g_grad_norm"] < 0.01 * first["g_grad_norm"]
+        ),
         "D tells every image and G's gradient has shrunk to {g_grad_norm:.1e}; try loss=nonsaturating, a gradient "
         "penalty, or a smaller model.d_lr",
     ),
     Failure(
         "dead discriminator",
-        _dead,
+        lambda now, first: (
+            abs(now["real_logits"] - now["fake_logits"]) < 1e-2
+            and all(now[norm] < 0.001 * first[norm] for norm in ("g_grad_norm", "d_grad_norm"))
+        ),
         "D says {real_logits:.2g} of every image and learns no more (gradient norm {d_grad_norm:.1e}), as where all "
         "rectified units of a layer are off; try a smaller model.d_lr or a wider D",
     ),
     Failure(
         "exploding gradients",
-        _exploding,
+        lambda now, first: any(now[name] > 100 * first[name] for name in ("g_grad_norm", "d_grad_norm")),
         "gradient norms of G and D are {g_grad_norm:.1e} and {d_grad_norm:.1e}, a hundred times those of the "
         "beginning; try smaller learning rates or model.d_norm=spectral",
     ),
     Failure(
         "growing weights",
-        _spectral,
+        lambda now, first: now["spectrum"] > 10 * first["spectrum"],
         "the largest singular value of a layer is {spectrum:.1f}, ten times that of the beginning, as before "
         "BigGAN's collapse; try model.d_norm=spectral, model.g_norm=spectral or smaller learning rates",
     ),
 )
 
 
-class Health(Callback):
+class Health(AtIntervals):
     """Records ``health/diversity``, gradient norms and the largest singular values, and warns once of each failure.
 
     Diversity is the mean distance between pairs of samples over that between pairs of real images: 1 where the samples
@@ -98,7 +87,8 @@ class Health(Callback):
     """
 
     def __init__(self, every: int, samples: int = 64):
-        self.every, self.samples = every, samples
+        super().__init__(every)
+        self.samples = samples
         self.first: dict[str, float] = {}
         self.warned: set[str] = set()
         self._real: float | None = None
@@ -111,31 +101,23 @@ class Health(Callback):
         """Go on from an earlier process of this run."""
         self.first, self.warned = dict(state_dict["first"]), set(state_dict["warned"])
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look where an interval ends."""
-        if self.every and pl_module.iteration % self.every == 0:
-            self.look(trainer, pl_module)
-
     @torch.no_grad()
-    def look(self, trainer: Any, pl_module: Any) -> None:
+    def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Measure, record and warn; every process computes the same."""
         with paused(trainer):
-            largest = {
-                f"spectrum/{player}/{layer}/{i}": float(value)
-                for player in ("discriminator", "generator")
-                for layer, values in spectra(getattr(pl_module, player))
-                for i, value in enumerate(values[:LARGEST])
-            }
+            singular_values = largest(spectra_of(pl_module))
             now = {name.removeprefix("train/"): v for name, v in pl_module.scores.items() if name.startswith("train/")}
             now["diversity"] = self.diversity(trainer, pl_module)
-            now["spectrum"] = max(largest.values(), default=0.0)
+            now["spectrum"] = max(singular_values.values(), default=0.0)
             if not self.first:
                 self.first = dict(now)
-            record(trainer, {"health/diversity": now["diversity"], **largest}, pl_module.iteration)
+            record(trainer, {"health/diversity": now["diversity"], **singular_values}, pl_module.iteration)
             for failure in diagnose(now, self.first):
                 if failure.name not in self.warned:
                     self.warned.add(failure.name)
-                    said = f"iteration {pl_module.iteration}: {failure.name}: {failure.advice.format_map(Shown(now))}"
+                    said = (
+                        f"iteration {pl_module.iteration}: {failure.name}: {failure.advice.format_map(Measured(now))}"
+                    )
                     pl_module.warnings.append(said)
                     if trainer.is_global_zero:
                         log.warning("%s", said)
@@ -149,16 +131,9 @@ class Health(Callback):
         return float(spread(samples)) / max(self._real, 1e-12)
 
 
-class Shown(dict[str, float]):
-    """Numbers for a message; what was not measured is shown as NaN."""
-
-    def __missing__(self, key: str) -> float:
-        return float("nan")
-
-
-def diagnose(now: Numbers, first: Numbers) -> list[Failure]:
+def diagnose(now: Mapping[str, float], first: Mapping[str, float]) -> list[Failure]:
     """The failures that a run looks like, from its numbers now and at the first look."""
-    return [failure for failure in FAILURES if failure.looks_like(now, first)]
+    return [failure for failure in FAILURES if failure.looks_like(Measured(now), Measured(first))]
 
 
 def spread(images: Tensor) -> Tensor:

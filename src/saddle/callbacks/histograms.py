@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saddle.callbacks import loggers_with, paused
+from saddle.callbacks import loggers_with
+from saddle.callbacks.intervals import AtIntervals
+from saddle.run.stopwatch import paused
+
+BINS = 64  # of a histogram, from the least to the largest value
 
 
-class Histograms(Callback):
+class Histograms(AtIntervals):
     """Sends histograms to the loggers that show them; nothing is computed without one.
 
     ``logits/real`` and ``logits/fake`` are D's logits on the batch of its last update, and overlap where the game is
@@ -23,23 +26,14 @@ class Histograms(Callback):
 
     Args:
         every: iterations between two looks; 0 for none.
-        bins: of a histogram, from the least to the largest value.
     """
 
-    def __init__(self, every: int, bins: int = 64):
-        self.every, self.bins = every, bins
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look where an interval ends; process 0 does it alone."""
-        if self.every and pl_module.iteration % self.every == 0:
-            self.look(trainer, pl_module)
-
-    def look(self, trainer: Any, pl_module: Any) -> None:
-        """Send the histograms of now."""
+    def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
+        """Send the histograms of now; process 0 does it alone."""
         loggers = loggers_with(trainer, "log_histograms") if trainer.is_global_zero else []
         if loggers:
             with paused(trainer):
-                found = histograms(tensors_of(pl_module), self.bins)
+                found = histograms(tensors_of(pl_module), BINS)
                 for logger in loggers:
                     logger.log_histograms(found, step=pl_module.iteration)
 

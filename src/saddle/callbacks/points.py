@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from saddle.callbacks import paused, record_image
-from saddle.callbacks.samples import SampleGrid
+from saddle.callbacks import record_image
+from saddle.callbacks.pictures import Pictures
+from saddle.data.files import made_whole
 
 Window = tuple[float, float, float, float]  # left, right, bottom, top
 
 _COMPANIONS = 16  # packs of real points among which a D that judges packs sees each place
 
 
-class PointCloud(SampleGrid):
-    """Draws the points of the same latents every time, over real points and the logits of D.
-
-    Files go to ``samples/<iteration>.png`` of the run folder and to Weights & Biases as ``samples``.
+class PointCloud(Pictures):
+    """Draws ``samples``: the points of the same latents every time, over real points and the logits of D.
 
     Args:
-        every: iterations between two pictures; 0 for only one at the end.
-        folder: the run folder.
+        every, folder: of `Pictures`.
         points: generated points shown, and at most as many real ones.
     """
 
@@ -35,18 +32,13 @@ class PointCloud(SampleGrid):
         super().__init__(every, folder)
         self.points = points
 
-    def draw(self, trainer: Any, pl_module: Any) -> None:
-        """Write the picture of the current moving average; process 0 does it alone."""
-        self._last = pl_module.iteration
-        if not trainer.is_global_zero:
-            return
-        with paused(trainer):
-            real = real_points(trainer.datamodule.train_set, self.points)
-            fake = generated_points(pl_module, self.points)
-            path = self.folder / "samples" / f"{pl_module.iteration:08d}.png"
-            logits = logits_on(pl_module, real, window_of(real))
-            save_points(path, real, fake, logits, f"iteration {pl_module.iteration}")
-            record_image(trainer, "samples", path, pl_module.iteration)
+    def draw(self, trainer: Any, model: Any) -> None:
+        real = real_points(trainer.datamodule.train_set, self.points)
+        fake = generated_points(model, self.points)
+        path = self.folder / "samples" / f"{model.iteration:08d}.png"
+        logits = logits_on(model, real, window_of(real))
+        save_points(path, real, fake, logits, f"iteration {model.iteration}")
+        record_image(trainer, "samples", path, model.iteration)
 
 
 def real_points(images: Any, n: int) -> Tensor:
@@ -142,7 +134,5 @@ def save_points(path: Path, real: Tensor, fake: Tensor, logits: Tensor | None, t
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, markerscale=3, frameon=False)
     if filled is not None:
         figure.colorbar(filled, ax=axes, label="logit of D", shrink=0.9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with made_whole(path) as temporary:
+        figure.savefig(temporary, dpi=120)

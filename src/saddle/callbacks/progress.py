@@ -80,13 +80,10 @@ class ProgressBar(Callback):
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave the last state of the bar on the screen."""
-        self._stop()
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Give the terminal back before an error is printed."""
-        self._stop()
-
-    def _stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Give the terminal back before an error is printed."""
+        self.on_train_end(trainer, pl_module)

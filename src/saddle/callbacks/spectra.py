@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback
 from torch import Tensor, nn
 
-from saddle.callbacks import paused, record
+from saddle.callbacks import record
+from saddle.callbacks.intervals import AtIntervals
+from saddle.run.stopwatch import paused
 
 LARGEST = 3  # BigGAN's authors watch the first three (Brock et al. 2019, section 4.1)
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-class Spectra(Callback):
+class Spectra(AtIntervals):
     """Records the singular values of every layer of D and G, of the weights as the forward pass uses them.
 
     The three largest go to the loggers as ``spectrum/<player>/<layer>/<0, 1, 2>``; all of them, to
@@ -29,43 +30,40 @@ class Spectra(Callback):
         folder: the run folder.
     """
 
+    at_end = True
+
     def __init__(self, every: int, folder: str):
-        self.every, self.folder = every, Path(folder)
-        self._last = -1
+        super().__init__(every)
+        self.folder = Path(folder)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Record where the run begins."""
-        self.measure(trainer, pl_module)
+        self.end_interval(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Record where an interval ends."""
-        if self.every and pl_module.iteration % self.every == 0:
-            self.measure(trainer, pl_module)
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Record once more, unless that was just done."""
-        if pl_module.iteration != self._last:
-            self.measure(trainer, pl_module)
-
-    def measure(self, trainer: Any, pl_module: Any) -> None:
+    def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the file and hand the largest values to the loggers; every process has the same weights."""
-        self._last = pl_module.iteration
         with paused(trainer):
-            values = {
-                f"{player}/{layer}": spectrum
-                for player in ("discriminator", "generator")
-                for layer, spectrum in spectra(getattr(pl_module, player))
-            }
-            largest = {
-                f"spectrum/{layer}/{i}": float(value)
-                for layer, spectrum in values.items()
-                for i, value in enumerate(spectrum[:LARGEST])
-            }
-            record(trainer, largest, self._last)
+            values = spectra_of(pl_module)
+            record(trainer, largest(values), pl_module.iteration)
             if trainer.is_global_zero:
-                path = self.folder / "spectra" / f"{self._last:08d}.npz"
+                path = self.folder / "spectra" / f"{pl_module.iteration:08d}.npz"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.savez_compressed(path, allow_pickle=False, **{k: v.cpu().numpy() for k, v in values.items()})
+
+
+def spectra_of(model: Any) -> dict[str, Tensor]:
+    """The singular values of D and G by ``<player>/<layer>``."""
+    players = ("discriminator", "generator")
+    return {f"{player}/{layer}": values for player in players for layer, values in spectra(getattr(model, player))}
+
+
+def largest(spectra: Mapping[str, Tensor]) -> dict[str, float]:
+    """The three largest singular values of each layer, as ``spectrum/<player>/<layer>/<i>``."""
+    return {
+        f"spectrum/{layer}/{i}": float(value)
+        for layer, values in spectra.items()
+        for i, value in enumerate(values[:LARGEST])
+    }
 
 
 @torch.no_grad()

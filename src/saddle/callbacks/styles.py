@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from saddle.callbacks import paused, record_image
-from saddle.callbacks.samples import SampleGrid
-from saddle.images import save_grid
+from saddle.callbacks.pictures import Pictures
 from saddle.randomness import SampleDraws
 
 
-class StyleGrid(SampleGrid, ABC):
-    """Base of the grids; nothing is drawn of a generator without styles.
-
-    Files go to ``samples/<name>/<iteration>.png`` of the run folder and to Weights & Biases as ``samples/<name>``.
+class StyleGrid(Pictures):
+    """Base of the grids, ``samples/<name>``; nothing is drawn of a generator without styles.
 
     Args:
-        every: iterations between two grids; 0 for only one at the end.
-        folder: the run folder.
-        columns: images in a row.
+        every, folder: of `Pictures`.
         rows: rows; each has a noise of its own, and a class where G is conditional.
     """
 
-    name = ""
+    name: str
 
-    def __init__(self, every: int, folder: str, columns: int, rows: int):
-        super().__init__(every, folder, columns, rows)
+    def __init__(self, every: int, folder: str, rows: int):
+        super().__init__(every, folder)
         self.rows = rows
 
-    def draw(self, trainer: Any, pl_module: Any) -> None:
-        """Write the grid of the current moving average; process 0 does it alone."""
-        self._last = pl_module.iteration
-        if not trainer.is_global_zero or not hasattr(pl_module.generator, "styles"):
-            return
-        with paused(trainer):
-            grid = self.grid(pl_module)
-            path = self.folder / "samples" / self.name / f"{pl_module.iteration:08d}.png"
-            save_grid(grid.flatten(0, 1), grid.shape[1], path)
-            record_image(trainer, f"samples/{self.name}", path, pl_module.iteration)
+    def applies(self, trainer: Any, model: Any) -> bool:
+        return hasattr(model.generator, "styles")
+
+    def grids(self, model: Any) -> Iterator[tuple[str, Tensor, int]]:
+        grid = self.grid(model)
+        yield f"samples/{self.name}", grid.flatten(0, 1), grid.shape[1]
 
     @abstractmethod
     def grid(self, model: Any) -> Tensor:
@@ -67,8 +57,7 @@ class StyleMixing(StyleGrid):
     the layers before `crossover`, which decide on the coarse, and those of its column's B from there on.
 
     Args:
-        every: iterations between two grids; 0 for only one at the end.
-        folder: the run folder.
+        every, folder: of `Pictures`.
         columns: sources B.
         rows: sources A.
         crossover: the first layer that follows B; None: the middle one of the layers in use.
@@ -77,8 +66,8 @@ class StyleMixing(StyleGrid):
     name = "style_mixing"
 
     def __init__(self, every: int, folder: str, columns: int = 6, rows: int = 6, crossover: int | None = None):
-        super().__init__(every, folder, columns, rows)
-        self.crossover = crossover
+        super().__init__(every, folder, rows)
+        self.columns, self.crossover = columns, crossover
 
     def grid(self, model: Any) -> Tensor:
         """The images [1 + rows, 1 + columns, C, H, W]."""
@@ -98,8 +87,7 @@ class Truncation(StyleGrid):
     1 leaves a style as it is, 0 gives the average image, which all rows share; negative ones are its opposites.
 
     Args:
-        every: iterations between two grids; 0 for only one at the end.
-        folder: the run folder.
+        every, folder: of `Pictures`.
         psi: of the columns.
         rows: latents.
     """
@@ -107,7 +95,7 @@ class Truncation(StyleGrid):
     name = "truncation"
 
     def __init__(self, every: int, folder: str, psi: Sequence[float] = (1.0, 0.7, 0.5, 0.0, -0.5, -1.0), rows: int = 6):
-        super().__init__(every, folder, len(psi), rows)
+        super().__init__(every, folder, rows)
         self.psi = list(psi)
 
     def grid(self, model: Any) -> Tensor:

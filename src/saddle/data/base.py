@@ -1,15 +1,16 @@
-"""What all data modules share: looking for the files, checking them against the configuration, loading."""
+"""What all data modules share: checking their files against the configuration, loading, and the order of training."""
 
 from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from saddle.data.images import Images
@@ -21,18 +22,25 @@ from saddle.randomness import generator
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Part:
-    """One part (training or test) of a data set as its files hold it: labels int64 [N], or None where it has none."""
+class Split:
+    """The training or the test part of a data set, as its files hold it.
 
-    images: Images
-    labels: Tensor | None
+    Args:
+        images: N of them.
+        labels: N whole numbers from 0, or None where the files have none; kept as int64 [N].
+    """
+
+    def __init__(self, images: Images, labels: ArrayLike | None = None):
+        self.images = images
+        self.labels = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, np.int64))
 
 
 class DataModule(LightningDataModule):
-    """Base of all data modules: a subclass says how to look for its files and how to read them.
+    """Base of all data modules: a subclass says how its files are read.
 
-    Without a trainer: call `prepare_data()`, then `setup()`, then use `train_set` and `test_set`.
+    One whose files may be missing also finds them in `prepare_data`, which one process of each machine calls, or raises
+    an InputError that says which file to put where; `saddle.data.public.PublicData` downloads them. Without a trainer:
+    call `prepare_data()`, then `setup()`, then use `train_set` and `test_set`.
 
     Args:
         resolution: pixels of a side; images are resized to it.
@@ -76,21 +84,12 @@ class DataModule(LightningDataModule):
         self.path, self.classifier, self.bounded = Path(path).expanduser(), classifier, bounded
         self.limit = limit
 
-    def look(self) -> None:
-        """Finds the files, or downloads and unpacks them. One process of each machine does this.
-
-        Raises:
-            InputError: if that fails; it says which file to put where.
-        """
-
     @abstractmethod
-    def read(self) -> tuple[Part, Part | None]:
+    def read(self) -> tuple[Split, Split | None]:
         """The training part, and the test part where there is one. Every process does this."""
 
-    def prepare_data(self) -> None:
-        self.look()
-
     def setup(self, stage: str | None = None) -> None:
+        """Read the files, check them against the arguments, and hold them in memory if they fit."""
         if hasattr(self, "train_set"):
             return
         if self.resolution < 1:
@@ -117,16 +116,20 @@ class DataModule(LightningDataModule):
         )
         return Loader(self.train_set, iterations, self.workers)
 
-    def _load(self, part: Part) -> ImageSet:
-        images, labels = part.images, self._check(part)
+    def _load(self, split: Split) -> ImageSet:
+        images, labels = split.images, self._checked_labels(split)
         if images.bytes > self.memory_gb * 1e9:
             return StreamedSet(images, labels)
         log.info("reading %d images of %s into memory", len(images), images.where)
         return MemorySet(images.read_all(), labels)
 
-    def _check(self, part: Part) -> Tensor:
-        """The labels to use: those of the files, or zeros where the configuration has no classes."""
-        images, where = part.images, part.images.where
+    def _checked_labels(self, split: Split) -> Tensor:
+        """The labels to use: those of the files, or zeros where the configuration has no classes.
+
+        Raises:
+            InputError: if images or labels are not what the arguments say.
+        """
+        images, where = split.images, split.images.where
         if not len(images):
             raise InputError(f"{where} holds no images")
         if images.channels != self.channels:
@@ -140,14 +143,12 @@ class DataModule(LightningDataModule):
                 f"data.bounded={str(self.bounded).lower()}, but {where} holds {kind}: "
                 f"set data.bounded={str(not self.bounded).lower()}"
             )
-        found = 0 if part.labels is None else int(part.labels.max()) + 1
-        if part.labels is None or self.classes == 0:
-            labels = torch.zeros(len(images), dtype=torch.int64)
-        else:
-            labels = part.labels
-        if self.classes not in (0, found):
+        if self.classes == 0:
+            return torch.zeros(len(images), dtype=torch.int64)
+        found = 0 if split.labels is None else int(split.labels.max()) + 1
+        if split.labels is None or self.classes != found:
             raise InputError(
                 f"data.classes={self.classes}, but {where} holds {found} classes: "
                 f"set data.classes={found}" + (", or 0 to leave the labels away" if found else "")
             )
-        return labels
+        return split.labels

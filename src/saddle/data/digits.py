@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from sklearn.datasets import load_digits
 
-from saddle.data.base import DataModule, Part
+from saddle.data.base import DataModule, Split
 from saddle.data.images import ArrayImages
 
-_TRAINING = 1500
+TRAINING = 1500  # images; the others are the test part
 
 
 class Digits(DataModule):
@@ -19,11 +18,11 @@ class Digits(DataModule):
     were collected, so a classifier is not tested on the neighbours of the images that it was trained on.
     """
 
-    def read(self) -> tuple[Part, Part | None]:
+    def read(self) -> tuple[Split, Split | None]:
         data = load_digits()
         images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
-        labels = torch.from_numpy(data.target.astype(np.int64))
-        name = "scikit-learn's digits"
-        train = Part(ArrayImages(images[:_TRAINING], self.resolution, name), labels[:_TRAINING])
-        test = Part(ArrayImages(images[_TRAINING:], self.resolution, name), labels[_TRAINING:])
+        train, test = (
+            Split(ArrayImages(images[rows], self.resolution, "scikit-learn's digits"), data.target[rows])
+            for rows in (slice(TRAINING), slice(TRAINING, None))
+        )
         return train, test

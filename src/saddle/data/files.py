@@ -1,20 +1,26 @@
-"""Looking for the files of public data sets, downloading them, and the errors that say what is missing."""
+"""Files and archives of data sets: finding, downloading, writing and reading them, and the error for a damaged one."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import socket
+import tarfile
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from torchvision.datasets.utils import download_url
+from torchvision.datasets.utils import download_file_from_google_drive, download_url
 
 from saddle.errors import InputError
 
+GOOGLE_DRIVE = "https://drive.google.com/uc?id="
 _SECONDS = 20.0  # without an answer, after which a download has failed
+_UNREADABLE = (OSError, EOFError, KeyError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 
 
 def first_with(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
@@ -50,7 +56,7 @@ def download(mirrors: Sequence[str], target: Path, md5: str) -> None:
             with made_whole(target) as work:
                 _download_url(url, work, md5)
             return
-        except (OSError, RuntimeError) as error:  # URLError is the first; torchvision's wrong checksum the second
+        except Exception as error:  # urllib, torchvision (a wrong checksum) and gdown each have errors of their own
             reasons.append(f"{url}: {' '.join(str(error).split())}")
     raise OSError("; ".join(reasons))
 
@@ -59,9 +65,36 @@ def _download_url(url: str, target: Path, md5: str) -> None:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS)
     try:
-        download_url(url, str(target.parent), target.name, md5)
+        if url.startswith(GOOGLE_DRIVE):  # which shows a page about viruses instead of a large file
+            download_file_from_google_drive(url.removeprefix(GOOGLE_DRIVE), str(target.parent), target.name, md5)
+        else:
+            download_url(url, str(target.parent), target.name, md5)
     finally:
         socket.setdefaulttimeout(before)
+
+
+def files_in_tar(archive: Path, names: Sequence[str]) -> Iterator[IO[bytes]]:
+    """Files of a gzipped tar archive, one after the other, open for reading.
+
+    Raises:
+        KeyError: if there is no file of a name.
+    """
+    with tarfile.open(archive, "r:gz") as tar:
+        for name in names:
+            file = tar.extractfile(name)
+            if file is None:
+                raise KeyError(f"{name} is no file")
+            with file:
+                yield file
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Inside, what cannot be read or unpacked is an InputError that says that `path` is damaged."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise damaged(path, error) from error
 
 
 def damaged(path: Path | str, reason: object) -> InputError:

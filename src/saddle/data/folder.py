@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from saddle.config.folders import find_labelled_images
-from saddle.data.base import DataModule, Part
+from saddle.data.base import DataModule, Split
 from saddle.data.files import first_with
 from saddle.data.images import FileImages
 from saddle.errors import InputError
@@ -20,15 +18,12 @@ class Folder(DataModule):
     names; see `saddle.config.folders.count_classes`.
     """
 
-    def read(self) -> tuple[Part, Part | None]:
-        return self._part(self.path), None
+    def read(self) -> tuple[Split, Split | None]:
+        return self._split(self.path), None
 
-    def _part(self, folder: Path) -> Part:
-        if self.channels not in (1, 3):
-            raise InputError(f"data.channels={self.channels}: image files are read as 1 (grey) or 3 (RGB) channels")
+    def _split(self, folder: Path) -> Split:
         files, labels = find_labelled_images(folder)
-        images = FileImages(files, self.resolution, self.channels, str(folder))
-        return Part(images, None if labels is None else torch.tensor(labels))
+        return Split(FileImages(files, self.resolution, self.channels, str(folder)), labels)
 
 
 class ImageNet(Folder):
@@ -38,11 +33,11 @@ class ImageNet(Folder):
     test part, sorted into the same folders; without `val` there is no test part. Nothing is downloaded.
     """
 
-    def read(self) -> tuple[Part, Part | None]:
+    def read(self) -> tuple[Split, Split | None]:
         root = first_with([self.path / "imagenet", self.path], ["train"])
         if root is None:
             raise InputError(
                 f"data=imagenet: no folder train in {self.path / 'imagenet'} or {self.path}: get ILSVRC 2012 from "
                 "image-net.org, unpack it to train/<class>/<image>.JPEG, and set data.path"
             )
-        return self._part(root / "train"), self._part(root / "val") if (root / "val").is_dir() else None
+        return self._split(root / "train"), self._split(root / "val") if (root / "val").is_dir() else None

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torchvision import datasets
 
-from saddle.data.base import DataModule, Part
-from saddle.data.files import damaged, download, first_with
+from saddle.data.base import Split
+from saddle.data.files import damaged, first_with, reading
 from saddle.data.images import ArrayImages
+from saddle.data.public import Download, PublicData
 from saddle.errors import InputError
-
-_FILES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -27,11 +24,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     Raises:
         InputError: if the header or the length is wrong.
     """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise damaged(path, error) from error
+    with reading(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        content = file.read()
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise damaged(path, f"no IDX file of {dimensions} dimensions of bytes")
@@ -41,51 +35,30 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
 
 
-class IDX(DataModule):
+class IDX(PublicData):
     """Base of both: 28 x 28 grey images in 10 classes, padded with black to 32 x 32 unless 28 is asked for.
 
-    The files are looked for in data.path, its sub-folders of the data set's name, and the folders of `packaged`;
-    else they are downloaded to the first of the sub-folders.
+    The files may be gzipped, as they are downloaded, or plain; they are also looked for where torchvision and the
+    operating system put them.
     """
 
-    title: ClassVar[str]
-    folders: ClassVar[tuple[str, ...]]  # below data.path; where torchvision puts the files is one of them
-    packaged: ClassVar[tuple[Path, ...]] = ()
-    package: ClassVar[str] = ""  # how an operating system's package of the files is installed
-    mirrors: ClassVar[list[str]]
-    checksums: ClassVar[list[tuple[str, str]]]  # name and md5 of each download
+    files = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    packaged: ClassVar[tuple[Path, ...]] = ()  # where an operating system's package of the files puts them
     others: ClassVar[bytes]  # the first labels of the sibling, whose files have the same names
 
-    def look(self) -> None:
-        if self._find() is not None:
-            return
-        target = self.path / self.folders[0]
-        try:
-            for name, md5 in self.checksums:
-                download([mirror + name for mirror in self.mirrors], target / name, md5)
-        except OSError as error:
-            raise InputError(
-                f"data={self.title}: not found, and the download failed ({error}). "
-                f"Put {', '.join(name for name, _ in self.checksums)} into {target} (or set data.path)"
-                f"{self.package}, or connect to the network"
-            ) from error
+    def folders(self) -> list[Path]:
+        torchvisions = self.path / type(self).__name__ / "raw"
+        return [self.path / self.title, torchvisions, self.path, *self.packaged]
 
-    def read(self) -> tuple[Part, Part | None]:
-        folder = self._find()
-        if folder is None:
-            raise InputError(f"data={self.title}: no files in {self.path / self.folders[0]}")
-        train, test = (self._part(folder, *_FILES[:2]), self._part(folder, *_FILES[2:]))
-        return train, test
+    def find(self) -> Path | None:
+        """The folder with the gzipped files, else that with the plain ones, or None."""
+        return first_with(self.folders(), [f"{name}.gz" for name in self.files]) or super().find()
 
-    def _find(self) -> Path | None:
-        folders = [*(self.path / name for name in self.folders), self.path, *self.packaged]
-        for suffix in (".gz", ""):
-            found = first_with(folders, [name + suffix for name in _FILES])
-            if found is not None:
-                return found
-        return None
+    def read(self) -> tuple[Split, Split | None]:
+        folder = self.found()
+        return self._split(folder, *self.files[:2]), self._split(folder, *self.files[2:])
 
-    def _part(self, folder: Path, images_name: str, labels_name: str) -> Part:
+    def _split(self, folder: Path, images_name: str, labels_name: str) -> Split:
         images, labels = (
             read_idx(path if (path := folder / f"{name}.gz").exists() else folder / name, dimensions)
             for name, dimensions in ((images_name, 3), (labels_name, 1))
@@ -94,17 +67,18 @@ class IDX(DataModule):
             raise damaged(folder / images_name, f"{images.shape} images and {len(labels)} labels")
         if labels[: len(self.others)].tobytes() == self.others:
             raise InputError(f"{folder} holds another data set than {self.title}: set data.path to its own folder")
-        array = ArrayImages(images[:, None], self.resolution, str(folder), pad=2)
-        return Part(array, torch.from_numpy(labels.astype(np.int64)))
+        return Split(ArrayImages(images[:, None], self.resolution, str(folder), pad=2), labels)
+
+
+def _downloads(torchvision: type[datasets.MNIST]) -> list[Download]:
+    return [Download(name, [m + name for m in torchvision.mirrors], md5) for name, md5 in torchvision.resources]
 
 
 class MNIST(IDX):
     """Handwritten digits, 60,000 + 10,000 (LeCun, Cortes and Burges, 1998)."""
 
     title = "mnist"
-    folders = ("mnist", "MNIST/raw")
-    mirrors = datasets.MNIST.mirrors
-    checksums = datasets.MNIST.resources
+    downloads = _downloads(datasets.MNIST)
     others = bytes([9, 0, 0, 3, 0, 2, 7, 2])
 
 
@@ -112,9 +86,7 @@ class FashionMNIST(IDX):
     """Photographs of clothes, 60,000 + 10,000 (Xiao, Rasul and Vollgraf, arXiv:1708.07747)."""
 
     title = "fashion_mnist"
-    folders = ("fashion_mnist", "FashionMNIST/raw")
+    downloads = _downloads(datasets.FashionMNIST)
     packaged = (Path("/usr/share/datasets/fashion-mnist"),)
-    package = ", or install Debian's package (apt install dataset-fashion-mnist)"
-    mirrors = datasets.FashionMNIST.mirrors
-    checksums = datasets.FashionMNIST.resources
+    otherwise = ", or install Debian's package (apt install dataset-fashion-mnist)"
     others = bytes([5, 0, 4, 1, 9, 2, 1, 3])

@@ -6,7 +6,6 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
 
@@ -57,19 +56,17 @@ class Images(ABC):
         starts = range(0, len(self), _CHUNK)
         everything = torch.empty((len(self), self.channels, self.resolution, self.resolution), dtype=self.dtype)
         with ThreadPool(min(len(os.sched_getaffinity(0)), len(starts))) as pool:  # leaving it ends what still runs
-            for start, images in zip(starts, pool.imap(self._read_chunk, starts), strict=True):
+            chunks = pool.imap(lambda start: self.read(range(start, min(start + _CHUNK, len(self)))), starts)
+            for start, images in zip(starts, chunks, strict=True):
                 everything[start : start + len(images)] = images
         return everything
-
-    def _read_chunk(self, start: int) -> Tensor:
-        return self.read(range(start, min(start + _CHUNK, len(self))))
 
 
 class ArrayImages(Images):
     """Images of an array, which may be a memory-mapped file.
 
     Args:
-        array: uint8 [N, C, H, W] with H = W.
+        array: [N, C, H, W] with H = W; uint8 pixels, or float32 of any size where H is `resolution`.
         resolution: the images are resized to it.
         where: what an error message calls the array's source.
         pad: black pixels added on every side before images are resized; none are where `resolution` is H already.
@@ -77,7 +74,7 @@ class ArrayImages(Images):
 
     def __init__(self, array: np.ndarray, resolution: int, where: str, pad: int = 0):
         self.array, self.resolution, self.where = array, resolution, where
-        self.channels = array.shape[1]
+        self.channels, self.dtype = array.shape[1], torch.uint8 if array.dtype == np.uint8 else torch.float32
         self.pad = 0 if array.shape[-1] == resolution else pad
 
     def __len__(self) -> int:
@@ -102,9 +99,14 @@ class FileImages(Images):
         resolution: pixels of a side.
         channels: 1 (grey) or 3 (RGB); files of the other kind are converted.
         where: what an error message calls the folder.
+
+    Raises:
+        InputError: for another number of channels.
     """
 
     def __init__(self, files: Sequence[str], resolution: int, channels: int, where: str):
+        if channels not in (1, 3):
+            raise InputError(f"data.channels={channels}: image files are read as 1 (grey) or 3 (RGB) channels")
         self.files = np.array(files)  # one buffer: a list's reference counts would unshare the memory of workers
         self.resolution, self.channels, self.where = resolution, channels, where
 
@@ -112,10 +114,8 @@ class FileImages(Images):
         return len(self.files)
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self._decode(str(self.files[index])) for index in indices])
-
-    def _decode(self, file: str) -> Tensor:
-        return decode(file, file, self.resolution, self.channels)
+        files = (str(self.files[index]) for index in indices)
+        return torch.stack([decode(file, file, self.resolution, self.channels) for file in files])
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.resolution} {self.channels}".encode())
@@ -130,9 +130,8 @@ def resize(images: Tensor, resolution: int) -> Tensor:
     if images.shape[-1] == resolution:
         return images
     # float32, because the integer kernel of torch rounds after each of the two axes
-    resizer = partial(F.interpolate, size=(resolution, resolution), mode="bicubic", antialias=True)
-    chunks = [resizer(chunk.float()).round().clamp(0, 255).byte() for chunk in images.split(_CHUNK)]
-    return torch.cat(chunks)
+    chunks = (F.interpolate(x.float(), resolution, mode="bicubic", antialias=True) for x in images.split(_CHUNK))
+    return torch.cat([chunk.round().clamp(0, 255).byte() for chunk in chunks])
 
 
 def decode(source: str | bytes, name: str, resolution: int, channels: int) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from itertools import count
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,11 +26,9 @@ class BatchSizes(Protocol):
 
     def batch_size_at(self, iteration: int) -> int:
         """Real images of each D update of an iteration, over all processes."""
-        ...
 
     def images_at(self, iteration: int) -> int:
         """Real images that the iterations before this one have shown, over all processes."""
-        ...
 
 
 class Iterations(Sampler[list[int]]):
@@ -65,10 +64,8 @@ class Iterations(Sampler[list[int]]):
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[list[int]]:
-        iteration = self.start
-        while True:
+        for iteration in count(self.start):
             yield self._indices(iteration).tolist()
-            iteration += 1
 
     def _indices(self, iteration: int) -> np.ndarray:
         positions = self._positions(iteration)
@@ -136,7 +133,7 @@ class Loader:
             self.image_set,
             batch_sampler=self.iterations,
             num_workers=self.workers,
-            collate_fn=_identity,
+            collate_fn=tuple,  # a batch of an ImageSet is whole already
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # its base seed would otherwise be drawn from the global generator
@@ -152,10 +149,6 @@ class Loader:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Does nothing."""
-
-
-def _identity(batch: Any) -> Any:
-    return batch
 
 
 def _outlive_signals(_worker: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saddle.data.base import DataModule, Part
+from saddle.data.base import DataModule, Split
 from saddle.data.files import damaged, first_with
 from saddle.data.images import Images, decode
 from saddle.errors import InputError
@@ -33,24 +33,16 @@ class LSUN(DataModule):
         super().__init__(**options)
         self.category = category
 
-    def read(self) -> tuple[Part, Part | None]:
-        train = self._find("train")
+    def read(self) -> tuple[Split, Split | None]:
+        names = [f"{self.category}_{part}_lmdb" for part in ("train", "val")]
+        train, test = (first_with([self.path / "lsun" / name, self.path / name], ["data.mdb"]) for name in names)
         if train is None:
-            name = f"{self.category}_train_lmdb"
             raise InputError(
-                f"data=lsun: no {name} in {self.path / 'lsun'} or {self.path}: get and unpack "
-                f"http://dl.yf.io/lsun/scenes/{name}.zip, or set data.path"
+                f"data=lsun: no {names[0]} in {self.path / 'lsun'} or {self.path}: get and unpack "
+                f"http://dl.yf.io/lsun/scenes/{names[0]}.zip, or set data.path"
             )
-        test = self._find("val")
-        return self._part(train), None if test is None else self._part(test)
-
-    def _find(self, split: str) -> Path | None:
-        name = f"{self.category}_{split}_lmdb"
-        root = first_with([self.path / "lsun", self.path], [f"{name}/data.mdb"])
-        return None if root is None else root / name
-
-    def _part(self, folder: Path) -> Part:
-        return Part(LMDBImages(folder, self.resolution, self.channels), None)
+        images = LMDBImages(train, self.resolution, self.channels)
+        return Split(images), None if test is None else Split(LMDBImages(test, self.resolution, self.channels))
 
 
 class LMDBImages(Images):
@@ -89,16 +81,14 @@ class LMDBImages(Images):
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
         """Reads from the database, open only inside: LMDB forbids using one in a process that is forked later."""
-        with _open(self.folder) as environment, environment.begin() as transaction:
+        try:
+            import lmdb
+        except ImportError as error:
+            raise InputError("data=lsun needs lmdb: pip install 'saddle-gan[data]'") from error
+        options: dict[str, Any] = dict(readonly=True, lock=False, readahead=False, meminit=False, max_readers=1)
+        try:
+            environment = lmdb.open(str(self.folder), **options)
+        except lmdb.Error as error:
+            raise damaged(self.folder, error) from error
+        with environment, environment.begin() as transaction:
             yield transaction
-
-
-def _open(folder: Path) -> Any:
-    try:
-        import lmdb
-    except ImportError as error:
-        raise InputError("data=lsun needs lmdb: pip install 'saddle-gan[data]'") from error
-    try:
-        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1)
-    except lmdb.Error as error:
-        raise damaged(folder, error) from error

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from saddle.data.base import DataModule, Part
-from saddle.data.images import Images
+from saddle.data.base import DataModule, Split
+from saddle.data.images import ArrayImages
 from saddle.errors import InputError
 from saddle.randomness import generator
 
@@ -41,31 +39,6 @@ def grid(modes: int, spacing: float) -> Tensor:
     return torch.cartesian_prod(axis, axis).view(modes, 2).float()
 
 
-class Points(Images):
-    """Points of the plane as images of two channels and one pixel, float32.
-
-    Args:
-        points: [N, 2].
-        where: what an error message calls them.
-    """
-
-    dtype, channels, resolution = torch.float32, 2, 1
-
-    def __init__(self, points: Tensor, where: str):
-        self.points, self.where = points.float(), where
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def read(self, indices: Sequence[int]) -> Tensor:
-        """The points at `indices`: float32 [n, 2, 1, 1]."""
-        return self.points[torch.as_tensor(indices)][:, :, None, None]
-
-    def fingerprint(self) -> str:
-        """A hash of all coordinates."""
-        return hashlib.sha256(self.points.contiguous().numpy().data).hexdigest()
-
-
 class Mixture(DataModule):
     """Points of an equal mixture of round Gaussians, labelled by the Gaussian that they were drawn from; no test part.
 
@@ -87,7 +60,8 @@ class Mixture(DataModule):
             raise InputError(f"data.resolution={self.resolution}: a point has one pixel; leave it 1")
         self.centres, self.sigma, self.points, self.seed = centres, sigma, points, seed
 
-    def read(self) -> tuple[Part, Part | None]:
+    def read(self) -> tuple[Split, Split | None]:
         labels = torch.arange(self.points) % len(self.centres)
         noise = torch.randn(self.points, 2, generator=generator(self.seed, "mixture"))
-        return Part(Points(self.centres[labels] + self.sigma * noise, "the mixture"), labels), None
+        points = self.centres[labels] + self.sigma * noise
+        return Split(ArrayImages(points[:, :, None, None].numpy(), 1, "the mixture"), labels), None

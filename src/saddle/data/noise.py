@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from saddle.data.base import DataModule, Part
+from saddle.data.base import DataModule, Split
 from saddle.data.images import ArrayImages
 from saddle.randomness import generator
 
@@ -24,8 +24,8 @@ class Noise(DataModule):
         super().__init__(**options)
         self.size, self.seed = size, seed
 
-    def read(self) -> tuple[Part, Part | None]:
+    def read(self) -> tuple[Split, Split | None]:
         shape = (self.size, self.channels, self.resolution, self.resolution)
         pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator(self.seed, "noise"))
-        labels = torch.from_numpy(np.arange(self.size) % self.classes) if self.classes else None
-        return Part(ArrayImages(pixels.numpy(), self.resolution, "data=noise"), labels), None
+        labels = np.arange(self.size) % self.classes if self.classes else None
+        return Split(ArrayImages(pixels.numpy(), self.resolution, "data=noise"), labels), None

@@ -76,9 +76,8 @@ class MemorySet(ImageSet):
     def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         chosen = np.asarray(indices)
         # one memory copy per image in this thread: torch's indexing wakes its pool of threads for as little
-        return torch.from_numpy(self.images.numpy().take(chosen, 0)), torch.from_numpy(
-            self._labels.numpy().take(chosen)
-        )
+        images, labels = self.images.numpy().take(chosen, 0), self._labels.numpy().take(chosen)
+        return torch.from_numpy(images), torch.from_numpy(labels)
 
     def _content(self) -> str:
         return f"{tuple(self.images.shape)} {hashlib.sha256(self.images.contiguous().numpy().data).hexdigest()}"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saddle.data.base import DataModule, Part
+from saddle.data.base import DataModule, Split
 from saddle.data.digits import Digits
 from saddle.data.idx import MNIST, FashionMNIST
 from saddle.data.images import Images
@@ -62,6 +62,9 @@ class Stacked(DataModule):
         test_images: how many in the test part.
         seed: of the choice.
 
+    Attributes:
+        singles: the data set of the grey images.
+
     Raises:
         InputError: for an unknown source, another number of channels than 3, or files that are missing.
     """
@@ -75,40 +78,26 @@ class Stacked(DataModule):
         if images < 1 or test_images < 1:
             raise InputError(f"data.images={images}, data.test_images={test_images}: choose at least 1 of each")
         self.source, self.images, self.test_images, self.seed = source, images, test_images, seed
-        self._singles: DataModule | None = None
+        own = {"channels": 1, "classes": CLASSES, "classifier": source, "limit": 0}
+        self.singles = SOURCES[source](**options | own)
 
-    def singles(self) -> DataModule:
-        """The data set of the grey images, not yet set up."""
-        if self._singles is None:
-            self._singles = SOURCES[self.source](
-                resolution=self.resolution,
-                channels=1,
-                classes=CLASSES,
-                batch_size=self.batch_size,
-                flip=self.flip,
-                path=str(self.path),
-                classifier=self.source,
-            )
-        return self._singles
+    def prepare_data(self) -> None:
+        """Find or download the files of the grey images."""
+        self.singles.prepare_data()
 
-    def look(self) -> None:
-        """Finds or downloads the files of the grey images."""
-        self.singles().look()
-
-    def read(self) -> tuple[Part, Part | None]:
-        """Both parts."""
-        train, test = self.singles().read()
+    def read(self) -> tuple[Split, Split | None]:
+        train, test = self.singles.read()
         assert test is not None
         return self._stack(train, "train", self.images), self._stack(test, "test", self.test_images)
 
-    def _check(self, part: Part) -> Tensor:
-        """The labels to use; a part with few images need not hold all of the thousand classes."""
-        if self.classes == CLASSES**self.channels and part.labels is not None:
-            return part.labels
-        return super()._check(part)
+    def _checked_labels(self, split: Split) -> Tensor:
+        """The labels to use; a split with few images need not hold all of the thousand classes."""
+        if self.classes == CLASSES**self.channels and split.labels is not None:
+            return split.labels
+        return super()._checked_labels(split)
 
-    def _stack(self, part: Part, name: str, count: int) -> Part:
-        assert part.labels is not None
-        rows = torch.randint(len(part.images), (count, 3), generator=generator(self.seed, f"stacked/{name}"))
-        labels = (part.labels[rows] * torch.tensor([CLASSES**2, CLASSES, 1])).sum(1)
-        return Part(StackedImages(part.images.read_all(), rows, f"the stacked {self.source}"), labels)
+    def _stack(self, singles: Split, name: str, count: int) -> Split:
+        assert singles.labels is not None
+        rows = torch.randint(len(singles.images), (count, 3), generator=generator(self.seed, f"stacked/{name}"))
+        labels = (singles.labels[rows] * torch.tensor([CLASSES**2, CLASSES, 1])).sum(1)
+        return Split(StackedImages(singles.images.read_all(), rows, f"the stacked {self.source}"), labels)

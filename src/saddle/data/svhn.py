@@ -5,46 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from torchvision import datasets
 
-from saddle.data.base import DataModule, Part
-from saddle.data.files import damaged, download, first_with
+from saddle.data.base import Split
+from saddle.data.files import damaged
 from saddle.data.images import ArrayImages
+from saddle.data.public import Download, PublicData
 from saddle.errors import InputError
 
-_SPLITS = {split: datasets.SVHN.split_list[split] for split in ("train", "test")}  # URL, name, md5
 
+class SVHN(PublicData):
+    """73,257 + 26,032 colour images of 32 x 32 pixels (Netzer et al., 2011); needs scipy (the extra `data`)."""
 
-class SVHN(DataModule):
-    """73,257 + 26,032 colour images of 32 x 32 pixels (Netzer et al., 2011); needs scipy (the extra `data`).
+    title = "svhn"
+    files = ("train_32x32.mat", "test_32x32.mat")
+    downloads = tuple(
+        Download(name, [url], md5)
+        for url, name, md5 in (datasets.SVHN.split_list["train"], datasets.SVHN.split_list["test"])
+    )
 
-    The two .mat files are looked for in data.path and its sub-folder `svhn`; else they are downloaded to the latter.
-    """
+    def read(self) -> tuple[Split, Split | None]:
+        folder = self.found()
+        return self._split(folder / "train_32x32.mat"), self._split(folder / "test_32x32.mat")
 
-    def look(self) -> None:
-        if self._find() is not None:
-            return
-        try:
-            for url, name, md5 in _SPLITS.values():
-                download([url], self.path / "svhn" / name, md5)
-        except OSError as error:
-            raise InputError(
-                f"data=svhn: not found, and the download failed ({error}). "
-                f"Put {' and '.join(name for _, name, _ in _SPLITS.values())} into {self.path / 'svhn'}, "
-                "or set data.path"
-            ) from error
-
-    def read(self) -> tuple[Part, Part | None]:
-        folder = self._find()
-        if folder is None:
-            raise InputError(f"data=svhn: no files in {self.path / 'svhn'}")
-        return self._part(folder / "train_32x32.mat"), self._part(folder / "test_32x32.mat")
-
-    def _find(self) -> Path | None:
-        return first_with([self.path / "svhn", self.path], [name for _, name, _ in _SPLITS.values()])
-
-    def _part(self, path: Path) -> Part:
+    def _split(self, path: Path) -> Split:
         try:
             from scipy.io import loadmat
         except ImportError as error:
@@ -57,4 +41,4 @@ class SVHN(DataModule):
         if pixels.shape != (32, 32, 3, len(labels)) or pixels.dtype != np.uint8:
             raise damaged(path, f"{pixels.dtype} images {pixels.shape} and {len(labels)} labels")
         images = ArrayImages(pixels.transpose(3, 2, 0, 1), self.resolution, str(path))
-        return Part(images, torch.from_numpy(labels.astype(np.int64) % 10))  # the files call the digit 0 class 10
+        return Split(images, labels % 10)  # the files call the digit 0 class 10

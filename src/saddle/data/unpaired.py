@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from saddle.config.folders import find_images
-from saddle.data.base import DataModule, Part
-from saddle.data.digits import _TRAINING
+from saddle.data.base import DataModule, Split
+from saddle.data.digits import TRAINING
 from saddle.data.files import first_with
 from saddle.data.images import ArrayImages, FileImages
 from saddle.data.loader import Iterations, Loader
@@ -23,11 +24,11 @@ from saddle.errors import InputError
 from saddle.randomness import generator
 
 A, B = 0, 1
-NAMES = ("A", "B")
+DOMAINS = ("A", "B")
 
 
 class Unpaired(DataModule):
-    """Base of the data of two domains, A and B: a subclass says what their parts are.
+    """Base of the data of two domains, A and B: a subclass says how each is read.
 
     To a model that translates (it has a method `translate`) the loader gives stacks: an image of A on top of one of B,
     [C, 2L, L], uint8; each domain goes through its own random order, so what meets is chance. To any other model
@@ -44,10 +45,14 @@ class Unpaired(DataModule):
         test_set: the test images of B, or None.
         paired: whether test image number i of A and that of B show the same.
         domains: the training images of A and of B as the stacks have them.
+        references: those at `resolution`, which translations into A and into B are compared with.
+        to_translate: the images of A and of B to translate: the test images, else the training images.
     """
 
     paired = False
     domains: tuple[ImageSet, ImageSet]
+    references: tuple[ImageSet, ImageSet]
+    to_translate: tuple[ImageSet, ImageSet]
 
     def __init__(self, *, load: int | None = None, domains: int = 2, **options: Any):
         super().__init__(**options)
@@ -56,49 +61,29 @@ class Unpaired(DataModule):
         if load is not None and load < self.resolution:
             raise InputError(f"data.load={load}: give at least data.resolution={self.resolution}, or null")
         self.load = load or self.resolution
-        self._pictures: tuple[ImageSet, ImageSet]
-        self._references: tuple[ImageSet, ImageSet]
 
     @abstractmethod
-    def part(self, domain: int, train: bool, resolution: int) -> Part | None:
-        """The training or the test part of a domain (0 is A), at a resolution; None where there is no test part."""
+    def read_domain(self, domain: int, resolution: int) -> tuple[Split, Split | None]:
+        """The training part of a domain (0 is A), and its test part where there is one, at a resolution."""
 
-    def read(self) -> tuple[Part, Part | None]:
-        """The two parts of B."""
-        return self.training(B, self.resolution), self.part(B, False, self.resolution)
-
-    def training(self, domain: int, resolution: int) -> Part:
-        """The training part of a domain, which there always is."""
-        part = self.part(domain, True, resolution)
-        assert part is not None
-        return part
+    def read(self) -> tuple[Split, Split | None]:
+        """Both parts of B."""
+        return self.read_domain(B, self.resolution)
 
     def setup(self, stage: str | None = None) -> None:
         """Read both domains."""
         if hasattr(self, "domains"):
             return
         super().setup(stage)
-        a, b = self._load(self.training(A, self.resolution)), self.train_set
-        test = self.part(A, False, self.resolution)
-        self._references = a, b
-        self._pictures = self._references
+        train, test = self.read_domain(A, self.resolution)
+        self.references = self.domains = self.to_translate = self._load(train), self.train_set
         if test is not None and self.test_set is not None:
-            self._pictures = self._load(test), self.test_set
-        larger = self.load > self.resolution
-        self.domains = (
-            self._load(self.training(A, self.load)) if larger else a,
-            self._load(self.training(B, self.load)) if larger else b,
-        )
+            self.to_translate = self._load(test), self.test_set
+        if self.load > self.resolution:
+            a, b = (self._load(self.read_domain(domain, self.load)[0]) for domain in (A, B))
+            self.domains = a, b
 
-    def reference(self, domain: int) -> ImageSet:
-        """The training images of a domain (0 is A) at `resolution`: what translations into it are compared with."""
-        return self._references[domain]
-
-    def pictures(self, domain: int) -> ImageSet:
-        """The images of a domain (0 is A) to translate: those of the test part, else those of the training part."""
-        return self._pictures[domain]
-
-    def legible(self, images: Tensor, domain: int) -> Tensor:
+    def for_classifier(self, images: Tensor, domain: int) -> Tensor:
         """Images of a domain as the data's classifier knows them: [n, C, H, W] in [-1, 1], same shape and range."""
         return images
 
@@ -176,8 +161,8 @@ class UnpairedFolder(Unpaired):
     This is the layout of the data sets of CycleGAN's authors. There are no labels, so data.classes is 0.
     """
 
-    def look(self) -> None:
-        """Finds the folders.
+    def prepare_data(self) -> None:
+        """Find the folders.
 
         Raises:
             InputError: if there are none.
@@ -188,15 +173,12 @@ class UnpairedFolder(Unpaired):
                 "images, each with the images of a domain"
             )
 
-    def part(self, domain: int, train: bool, resolution: int) -> Part | None:
-        """The images of one of the four folders."""
-        if self.channels not in (1, 3):
-            raise InputError(f"data.channels={self.channels}: image files are read as 1 (grey) or 3 (RGB) channels")
-        folder = self.path / f"{'train' if train else 'test'}{NAMES[domain]}"
-        if not train and not folder.is_dir():
-            return None
-        images = FileImages(find_images(folder), resolution, self.channels, str(folder))
-        return Part(images, None)
+    def read_domain(self, domain: int, resolution: int) -> tuple[Split, Split | None]:
+        train, test = (self.path / f"{part}{DOMAINS[domain]}" for part in ("train", "test"))
+        return self._split(train, resolution), self._split(test, resolution) if test.is_dir() else None
+
+    def _split(self, folder: Path, resolution: int) -> Split:
+        return Split(FileImages(find_images(folder), resolution, self.channels, str(folder)))
 
 
 class UnpairedDigits(Unpaired):
@@ -225,19 +207,20 @@ class UnpairedDigits(Unpaired):
             raise InputError("data.paper and data.ink: give two different colours of three numbers from 0 to 255")
         self.paper, self.ink = colours
 
-    def part(self, domain: int, train: bool, resolution: int) -> Part:
-        """The digits of a domain."""
+    def read_domain(self, domain: int, resolution: int) -> tuple[Split, Split | None]:
         data = load_digits()
-        chosen = slice(domain, _TRAINING, 2) if train else slice(_TRAINING, None)
-        grey = data.images[chosen][:, None] / 16
+        grey = data.images[:, None] / 16
         colours = (np.zeros(3), np.full(3, 255.0)) if domain == A else (self.paper, self.ink)
         low, high = (colour[:, None, None] for colour in colours)
         images = np.rint((1 - grey) * low + grey * high).astype(np.uint8)
-        name = f"scikit-learn's digits, domain {NAMES[domain]}"
-        labels = torch.from_numpy(data.target[chosen].astype(np.int64))
-        return Part(ArrayImages(images, resolution, name), labels)
+        name = f"scikit-learn's digits, domain {DOMAINS[domain]}"
+        train, test = (
+            Split(ArrayImages(images[rows], resolution, name), data.target[rows])
+            for rows in (slice(domain, TRAINING, 2), slice(TRAINING, None))
+        )
+        return train, test
 
-    def legible(self, images: Tensor, domain: int) -> Tensor:
+    def for_classifier(self, images: Tensor, domain: int) -> Tensor:
         """Images of B back to white on black: each colour's intensity by its projection on the line paper - ink."""
         if domain == A:
             return images
@@ -260,12 +243,9 @@ class UnpairedNoise(Unpaired):
         super().__init__(**options)
         self.size, self.seed = size, seed
 
-    def part(self, domain: int, train: bool, resolution: int) -> Part | None:
-        """The images of a domain; no test part."""
-        if not train:
-            return None
+    def read_domain(self, domain: int, resolution: int) -> tuple[Split, Split | None]:
         shape = (self.size, self.channels, resolution, resolution)
         draws = generator(self.seed, "unpaired noise", domain)
         pixels = 128 * domain + torch.randint(128, shape, dtype=torch.int64, generator=draws)
         labels = torch.arange(self.size) % self.classes if self.classes else None
-        return Part(ArrayImages(pixels.byte().numpy(), resolution, "data=unpaired_noise"), labels)
+        return Split(ArrayImages(pixels.byte().numpy(), resolution, "data=unpaired_noise"), labels), None

@@ -24,7 +24,7 @@ class SinglesClassifier(ClassifierExtractor):
             return
         if not isinstance(datamodule, Stacked):
             raise InputError("metrics=stacked_modes counts the modes of stacked images: choose data=stacked_mnist")
-        singles = datamodule.singles()
+        singles = datamodule.singles
         singles.prepare_data()
         singles.setup()
         super().prepare(singles)

@@ -294,7 +294,7 @@ class CycleGAN(GAN):
         if truncation is not None or labels is not None:
             asked = "truncation" if truncation is not None else "class"
             raise InputError(f"{asked}: model=cyclegan translates images; it has neither latents nor classes")
-        pictures = self.data.pictures(DIRECTIONS.index(direction))
+        pictures = self.data.to_translate[DIRECTIONS.index(direction)]
         images, y = pictures.__getitems__([i % len(pictures) for i in range(start, stop)])
         return self.translate(from_data(images.to(self.device), self.dtype), direction, ema), y
 
