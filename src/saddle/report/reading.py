@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 from saddle.config.compose import near
 from saddle.errors import InputError
 from saddle.run.status import PRUNED
+from saddle.sweep.jobs import Sweep
 
 INSIDE = ("checkpoints", "samples", "wandb", "report")  # folders in which no run is looked for
 UNFINISHED = "unfinished"  # no results.json: the run goes on, or was killed
@@ -37,6 +38,7 @@ class Run:
         results: of results.json; empty where there is none.
         curves: by column of metrics.csv the iterations and the values that are finite.
         grid: the last sample grid, or None.
+        overrides: of a sweep's job what its command line said, by key; None for a run of no sweep.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Run:
     results: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     grid: Path | None = None
+    overrides: Mapping[str, str] | None = None
 
     @property
     def status(self) -> str:
@@ -106,7 +109,8 @@ def read_sweep(folder: str | Path, score: str) -> list[Run]:
         raise InputError(
             f"sweep={folder}: no run folder is inside; a run folder has a config.yaml (there is: {inside})"
         )
-    runs = [read_run(path, folder, score) for path in found]
+    jobs = {parent: jobs_of(parent) for parent in {path.parent for path in found}}
+    runs = [replace(read_run(path, folder, score), overrides=jobs[path.parent].get(path.name)) for path in found]
     known = known_scores(runs)
     scored = score in known or any(math.isfinite(run.score(score)) for run in runs)
     if not scored and any(run.ended for run in runs):
@@ -123,6 +127,16 @@ def run_folders(folder: Path) -> Iterator[Path]:
             yield Path(parent)
         else:
             folders[:] = [name for name in folders if name not in INSIDE and not name.startswith(".")]
+
+
+def jobs_of(folder: Path) -> dict[str, dict[str, str]]:
+    """What the command line of each job of a sweep folder said, by run folder and key; empty if it is no sweep."""
+    try:
+        jobs = Sweep.load(folder, script="").jobs
+    except InputError:
+        return {}
+    words = {job.folder: [text.partition("=") for text in job.overrides] for job in jobs}
+    return {name: {key.lstrip("+~"): value for key, _, value in given} for name, given in words.items()}
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:

@@ -23,8 +23,8 @@ below {LEVEL:.0%}.
 """
 WORST = "A run that diverged counts as the worst score seen."
 SEARCHED = f"""
-Found from the configs of the runs. The seed is a repeat and no setting. A key that another varied key determines is
-not a setting of its own: it is listed beside what it follows. A range of more than {MANY} numbers is shown in bins.
+What the jobs of a sweep were told; of runs that were started one by one, found from their configs. The seed is a
+repeat and no setting. A key that follows another one is not a setting of its own: it is listed beside it. A range of more than {MANY} numbers is shown in bins.
 """
 SCORES = f"""
 Each row is a combination of settings, each point a run. A box spans the middle half of the seeds, its line is the
