@@ -1,4 +1,4 @@
-"""What varied is what a sweep's jobs were told, or is found from the configs; what follows another key is no setting."""
+"""What varied is what the jobs of a sweep were told, or what configs differ in without what follows another key."""
 
 import itertools
 from dataclasses import replace

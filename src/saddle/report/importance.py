@@ -35,6 +35,12 @@ class Importance:
     single: Floats
     pair: Floats
 
+    def share(self, i: int, j: int | None = None) -> tuple[float, float, float]:
+        """The share of a setting, or of two together: its mean over the trees, and its 10% and 90% quantiles."""
+        shares = self.single[:, i] if j is None else self.pair[:, i, j]
+        low, high = np.quantile(shares, [0.1, 0.9])
+        return float(shares.mean()), float(low), float(high)
+
 
 @dataclass(frozen=True)
 class Column:

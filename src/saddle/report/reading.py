@@ -74,6 +74,12 @@ class Run:
         """Whether it did all that was asked for, or broke down numerically; a crash says nothing of the settings."""
         return self.status in ("done", "nonfinite")
 
+    @property
+    def ending(self) -> str:
+        """How it ended, in words: its status, and what went wrong besides."""
+        diverged, collapsed = self.diverged and self.status != "nonfinite", self.collapsed
+        return ", ".join([self.status, *["diverged"] * diverged, *["collapsed"] * collapsed])
+
     def score(self, name: str) -> float:
         """The final score; of a run that has none yet the newest one so far; NaN without one or after divergence."""
         final = self.results.get(name)

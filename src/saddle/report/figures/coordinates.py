@@ -60,19 +60,9 @@ def parallel(study: Study) -> Figure | None:
 def axis_height(setting: Setting, value: Any) -> float:
     """Where a value lies on its axis, from 0 to 1: a list is spread evenly, a searched range by its numbers."""
     if not setting.searched:
-        return index_of(setting, value) / max(len(setting.values) - 1, 1)
+        return setting.values.index(value) / max(len(setting.values) - 1, 1)
     low, high = setting.position(setting.values[0]), setting.position(setting.values[-1])
     return (setting.position(value) - low) / (high - low)
-
-
-def index_of(setting: Setting, value: Any) -> int:
-    """The number of a value among a setting's; true and 1 differ."""
-    same = (
-        n
-        for n, each in enumerate(setting.values)
-        if each == value and isinstance(each, bool) == isinstance(value, bool)
-    )
-    return next(same)
 
 
 def axis_labels(axes: Axes, position: int, setting: Setting) -> None:

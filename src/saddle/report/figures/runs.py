@@ -14,7 +14,6 @@ from PIL import Image
 from saddle.report.figures.style import (
     ACCENT,
     COLOURS,
-    CURVES,
     SOFT,
     WIDTH,
     colours_of,
@@ -25,6 +24,8 @@ from saddle.report.figures.style import (
 )
 from saddle.report.reading import LOSSES, Curve, Run
 from saddle.report.study import Study
+
+CURVES = 240  # training curves drawn one by one
 
 
 def training_curves(study: Study, by: int | None) -> Figure | None:

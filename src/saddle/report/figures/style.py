@@ -17,13 +17,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from saddle.report.settings import Setting
 from saddle.report.study import Study
 
-INK, SOFT, ACCENT = "#222222", "#767676", "#0072b2"
+INK, SOFT, ACCENT, SECOND = "#222222", "#767676", "#0072b2", "#56b4e9"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c2e", "#4d4d4d")
 DIVERGED, COLLAPSED, FAILED = "#d55e00", "#e69f00", "#a6a6a6"
 WIDTH = 9.2  # inches
-SHOWN = 40  # combinations in one figure
-CURVES = 240  # training curves drawn one by one
-PAIRS = 6  # interaction maps on the page
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
