@@ -17,7 +17,6 @@ import yaml
 from saddle.config.compose import near
 from saddle.errors import InputError
 from saddle.run.status import PRUNED
-from saddle.sweep.jobs import Sweep
 
 INSIDE = ("checkpoints", "samples", "wandb", "report")  # folders in which no run is looked for
 UNFINISHED = "unfinished"  # no results.json: the run goes on, or was killed
@@ -136,12 +135,9 @@ def run_folders(folder: Path) -> Iterator[Path]:
 
 
 def jobs_of(folder: Path) -> dict[str, dict[str, str]]:
-    """What the command line of each job of a sweep folder said, by run folder and key; empty if it is no sweep."""
-    try:
-        jobs = Sweep.load(folder, script="").jobs
-    except InputError:
-        return {}
-    words = {job.folder: [text.partition("=") for text in job.overrides] for job in jobs}
+    """What the command line of each job of a sweep said, by run folder and key; empty where no sweep ran."""
+    jobs = read_json(folder / "jobs.json").get("jobs", [])
+    words = {job["folder"]: [text.partition("=") for text in job["overrides"]] for job in jobs}
     return {name: {key.lstrip("+~"): value for key, _, value in given} for name, given in words.items()}
 
 
