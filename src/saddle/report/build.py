@@ -14,7 +14,7 @@ from saddle.errors import InputError
 from saddle.report.figures.budget import budget
 from saddle.report.figures.coordinates import parallel
 from saddle.report.figures.effects import failures, importances, interactions, main_effects, scores_by_setting
-from saddle.report.figures.runs import sample_cells, sample_grids, training_curves
+from saddle.report.figures.runs import sample_grids, sample_runs, training_curves
 from saddle.report.figures.style import styled
 from saddle.report.page import page
 from saddle.report.reading import read_sweep
@@ -123,7 +123,7 @@ def completed_slice(study: Study, i: int | None, j: int | None, fixed: dict[int,
     }
     held = {**rest, **fixed}
     shown, possible = (
-        sum(run is not None for row in sample_cells(study, i, j, levels) for _, run in row) for levels in (held, fixed)
+        sum(run is not None for row in sample_runs(study, i, j, levels) for run in row) for levels in (held, fixed)
     )
     return held if shown >= 0.75 * possible else fixed
 

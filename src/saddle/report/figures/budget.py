@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from saddle.report import statistics
-from saddle.report.figures.style import COLOURS, INK, new, score_axis, tidy
+from saddle.report.figures import style
 from saddle.report.statistics import Floats
 from saddle.report.study import Study
 
@@ -36,9 +36,9 @@ class Curve:
 
 def budget_curves(study: Study, by: int | None) -> list[Curve]:
     """The curves of all runs and of each level of a setting, of those that at least two runs of have ended."""
-    groups = [("all runs", INK, study.rows)]
+    groups = [("all runs", style.INK, study.rows)]
     if by is not None:
-        groups += [(f"{study.settings[by].name}={level.name}", COLOURS[n % len(COLOURS)], list(level.rows))
+        groups += [(f"{study.settings[by].name}={level.name}", style.colour(n), list(level.rows))
                    for n, level in enumerate(study.levels[by])]  # fmt: skip
     sign, curves = -1 if study.higher else 1, []
     for n, (name, colour, rows) in enumerate(groups):
@@ -56,17 +56,17 @@ def budget(study: Study, by: int | None) -> Figure | None:
     curves = budget_curves(study, by)
     if not curves:
         return None
-    figure, grid = new(3.6)
+    figure, grid = style.new(3.6)
     axes = grid[0, 0]
     for curve in curves:
-        width, dashes = (1.6, "--") if curve.colour == INK else (2, "-")
+        width, dashes = (1.6, "--") if curve.colour == style.INK else (2, "-")
         if curve.runs >= statistics.SEEDS:
             axes.fill_between(curve.budgets, *curve.band, color=curve.colour, alpha=0.12, lw=0)
         axes.plot(curve.budgets, curve.best, color=curve.colour, lw=width, ls=dashes, label=curve.name)
     axes.set_xscale("log")
-    tidy(axes.xaxis, [k for curve in curves for k in curve.budgets])
+    style.tidy(axes.xaxis, [k for curve in curves for k in curve.budgets])
     axes.set_xlim(1, None)
-    score_axis(study, axes, "y")
+    style.score_axis(study, axes, "y")
     axes.grid()
     axes.set_xlabel("budget: number of runs drawn at random")
     axes.set_ylabel(f"expected best\n{study.score}")
