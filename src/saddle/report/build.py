@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
@@ -15,7 +16,7 @@ from saddle.report.figures.budget import budget
 from saddle.report.figures.coordinates import parallel
 from saddle.report.figures.effects import failures, importances, interactions, main_effects, scores_by_setting
 from saddle.report.figures.runs import sample_grids, sample_runs, training_curves
-from saddle.report.figures.style import styled
+from saddle.report.figures.style import LOOK
 from saddle.report.page import page
 from saddle.report.reading import read_sweep
 from saddle.report.settings import label
@@ -53,9 +54,8 @@ def build_report(cfg: DictConfig) -> Path:
     drawn = draw_all(study, by, rows, columns, fixed, out.parent)
     write_tables(study, by, out.parent)
     write_atomic(out, page(study, str(sweep), by, fixed, drawn))
-    print(
-        f"{plural(len(study.runs), 'run')}, {plural(len(study.settings), 'setting')} varied; report: {out}", flush=True
-    )
+    runs, settings = plural(len(study.runs), "run"), plural(len(study.settings), "setting")
+    print(f"{runs}, {settings} varied; report: {out}", flush=True)
     return out
 
 
@@ -99,12 +99,9 @@ def grid_settings(study: Study, rows: Any, columns: Any, fixed: Collection[int])
     for option, name, k in (("rows", rows, i), ("columns", columns, j)):
         if k in fixed:
             raise InputError(f"{option}={name}: where= holds it at one value; leave it out of one of the two")
-    free = [k for k in study.order if k not in (i, j, *fixed) and len(study.settings[k].levels()) <= FEW]
-    if j is None and free:
-        j = free.pop(0)
-    if i is None and free:
-        i = free.pop(0)
-    return i, j
+    free = iter(k for k in study.order if k not in (i, j, *fixed) and len(study.settings[k].levels()) <= FEW)
+    j = next(free, None) if j is None else j
+    return next(free, None) if i is None else i, j
 
 
 def completed_slice(study: Study, i: int | None, j: int | None, fixed: dict[int, str]) -> dict[int, str]:
@@ -135,7 +132,7 @@ def draw_all(
     study: Study, by: int | None, rows: int | None, columns: int | None, fixed: dict[int, str], folder: Path
 ) -> dict[str, Path | None]:
     """Draw every figure into a PNG file; None for those that have nothing to show."""
-    with styled():
+    with mpl.rc_context(fname=LOOK):
         made = {
             "scores": scores_by_setting(study, by),
             "main_effects": main_effects(study),

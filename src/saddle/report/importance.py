@@ -97,9 +97,7 @@ def importance(
         shares = decompose(tree, settings, columns, positions)
         if shares is not None:
             found.append(shares)
-    if not found:
-        return None
-    return Importance(np.stack([single for single, _ in found]), np.stack([pair for _, pair in found]))
+    return Importance(*map(np.stack, zip(*found, strict=True))) if found else None
 
 
 def encode(settings: Sequence[Setting], positions: Floats) -> tuple[Floats, list[Column]]:

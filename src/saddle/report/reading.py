@@ -116,7 +116,7 @@ def read_sweep(folder: str | Path, score: str) -> list[Run]:
         )
     jobs = {parent: jobs_of(parent) for parent in {path.parent for path in found}}
     runs = [replace(read_run(path, folder, score), overrides=jobs[path.parent].get(path.name)) for path in found]
-    known = known_scores(runs)
+    known = sorted({key for run in runs for key in (*run.results, *run.curves) if key.startswith("eval/")})
     scored = score in known or any(math.isfinite(run.score(score)) for run in runs)
     if not scored and any(run.ended for run in runs):
         listed = ", ".join(known) or "none"
@@ -136,20 +136,17 @@ def run_folders(folder: Path) -> Iterator[Path]:
 
 def jobs_of(folder: Path) -> dict[str, dict[str, str]]:
     """What the command line of each job of a sweep said, by run folder and key; empty where no sweep ran."""
-    jobs = read_json(folder / "jobs.json").get("jobs", [])
-    words = {job["folder"]: [text.partition("=") for text in job["overrides"]] for job in jobs}
+    try:
+        jobs = read_json(folder / "jobs.json").get("jobs", [])
+        words = {job["folder"]: [text.partition("=") for text in job["overrides"]] for job in jobs}
+    except (KeyError, TypeError, AttributeError):
+        return {}
     return {name: {key.lstrip("+~"): value for key, _, value in given} for name, given in words.items()}
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:
     """A sort key that puts run 9 before run 10."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
-
-
-def known_scores(runs: list[Run]) -> list[str]:
-    """The names of all scores that any run has."""
-    names = {key for run in runs for source in (run.results, run.curves) for key in source if key.startswith("eval/")}
-    return sorted(names)
 
 
 def read_run(path: Path, sweep: Path, score: str = "eval/frechet") -> Run:

@@ -26,45 +26,36 @@ GOOD = 2.0  # a combination is called good if its mean score is within this fact
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """One combination of settings.
+class Group:
+    """Some runs of a sweep.
 
     Attributes:
-        values: of the settings.
-        rows: of its runs.
-        scores: of its finished runs that have one.
-        mean: of the scores (geometric where they are compared by ratios); NaN without scores, as are the next two.
-        best: of the scores.
-        worst: of the scores.
-        interval: of the mean, 95%; None below three seeds.
-    """
-
-    values: tuple[Any, ...]
-    rows: tuple[int, ...]
-    scores: Floats
-    mean: float
-    best: float
-    worst: float
-    interval: tuple[float, float] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """One level of one setting.
-
-    Attributes:
-        name: of the level.
-        rows: of its runs.
-        scores: of its finished runs that have one.
+        rows: of the runs.
+        scores: of those that have finished with one.
         mean: over combinations of their mean score (geometric where scores are compared by ratios); NaN without scores.
         interval: of the mean, 95%; None where the rule forbids one.
     """
 
-    name: str
     rows: tuple[int, ...]
     scores: Floats
     mean: float
     interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Cell(Group):
+    """The runs of one combination of settings, their values, and the ends of the scores (NaN without any)."""
+
+    values: tuple[Any, ...]
+    best: float
+    worst: float
+
+
+@dataclass(frozen=True, eq=False)
+class Level(Group):
+    """The runs at one level of one setting."""
+
+    name: str
 
 
 class Study:
@@ -143,7 +134,7 @@ class Study:
         ends = scores[self.best_first(scores)[[0, -1]]] if len(scores) else (math.nan, math.nan)
         interval = self.unscaled(statistics.t_interval(self.scale(scores)))
         mean = self.mean([scores] if len(scores) else [])
-        return Cell(values, rows, scores, mean, float(ends[0]), float(ends[1]), interval)
+        return Cell(rows, scores, mean, interval, values, float(ends[0]), float(ends[1]))
 
     def scored(self, rows: Iterable[int]) -> Floats:
         """The scores of those of the runs that have finished with one."""
@@ -160,7 +151,7 @@ class Study:
         rows = tuple(sorted(i for cell in cells for i in cell.rows))
         groups = [cell.scores for cell in cells if len(cell.scores)]
         between = statistics.mean_interval([self.scale(group) for group in groups], self.rng(1000 + j), self.resamples)
-        return Level(name, rows, self.scored(rows), self.mean(groups), self.unscaled(between))
+        return Level(rows, self.scored(rows), self.mean(groups), self.unscaled(between), name)
 
     @cached_property
     def pairs(self) -> list[tuple[int, int]]:
@@ -188,12 +179,11 @@ class Study:
     def failures(self, rows: Iterable[int]) -> dict[str, int]:
         """Of some runs how many are over, in whatever way, and how many of them diverged, collapsed, failed else."""
         runs = [self.runs[i] for i in rows]
-        failed = sum(run.status == "failed" and not run.diverged for run in runs)
         return {
             "over": sum(run.ended or run.diverged or run.status == "failed" for run in runs),
             "diverged": sum(run.diverged for run in runs),
             "collapsed": sum(run.collapsed for run in runs),
-            "failed": failed,
+            "failed": sum(run.status == "failed" and not run.diverged for run in runs),
         }
 
     def penalised(self, rows: Iterable[int]) -> tuple[list[int], Floats]:

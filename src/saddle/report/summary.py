@@ -21,9 +21,8 @@ def summary(study: Study, by: int | None = None) -> str:
     """
     said = [what_was_run(study), how_runs_ended(study)]
     if not np.isfinite(study.scores).any():
-        return " ".join(
-            [*said, f"No finished run has the score {study.score} yet, so nothing is said about the settings."]
-        )
+        said.append(f"No finished run has the score {study.score} yet, so nothing is said about the settings.")
+        return " ".join(said)
     said += [best(study), too_few_seeds(study), robustness(study, by), what_matters(study)]
     return " ".join(filter(None, said))
 
@@ -73,14 +72,10 @@ def best(study: Study) -> str:
     )
     if worse == 0:
         return text + "with these seeds no other combination can be told apart from it."
-    if worse < others:
-        return (
-            text
-            + f"it is better than {worse} of the {others} others beyond chance; {others - worse} cannot be told apart."
-        )
-    return (
-        text + f"it is better than {'the other one' if others == 1 else f'each of the {others} others'} beyond chance."
-    )
+    rest = f"{worse} of the {others} others beyond chance; {others - worse} cannot be told apart."
+    if worse == others:
+        rest = "the other one beyond chance." if others == 1 else f"each of the {others} others beyond chance."
+    return f"{text}it is better than {rest}"
 
 
 def too_few_seeds(study: Study) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -22,20 +21,15 @@ INK, SOFT, ACCENT, SECOND = "#222222", "#767676", "#0072b2", "#56b4e9"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c2e", "#4d4d4d")
 DIVERGED, COLLAPSED, FAILED = "#d55e00", "#e69f00", "#a6a6a6"
 WIDTH = 9.2  # inches
+LOOK = Path(__file__).with_name("report.mplstyle")  # of all figures, as matplotlib reads it
 
 Place = Literal["outside upper right", "outside lower center"]
 
 
-def styled() -> Any:
-    """The style of all figures, as a context."""
-    return mpl.rc_context(fname=Path(__file__).with_name("report.mplstyle"))
-
-
-def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+def new(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, np.ndarray]:
     """A figure with a grid of axes: [rows, columns]."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def tidy(axis: Any, numbers: Sequence[float] | np.ndarray) -> None:
@@ -51,10 +45,10 @@ def tidy(axis: Any, numbers: Sequence[float] | np.ndarray) -> None:
 
 
 def score_axis(study: Study, axes: Axes, which: str) -> None:
-    """Scale and ticks of an axis that shows the score."""
+    """Scale and ticks of the axis ("x" or "y") that shows the score."""
     if study.logarithmic:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        tidy(axes.xaxis if which == "x" else axes.yaxis, study.scores)
+        axes.set(**{f"{which}scale": "log"})
+        tidy(getattr(axes, f"{which}axis"), study.scores)
 
 
 def colour_map(study: Study) -> mpl.colors.Colormap:
