@@ -71,11 +71,20 @@ def write_grid(folder: Path, shade: int) -> None:
 def write_grid_sweep(
     folder: Path, axes: Mapping[str, Sequence[Any]], scorer: Scorer, seeds: int = 3, grids: bool = False
 ) -> Path:
-    """A full grid over `axes`, with `seeds` runs of each combination."""
+    """A full grid over `axes`, with `seeds` runs of each combination, and the list of its jobs."""
+    jobs = {}
     for number, (*values, seed) in enumerate(itertools.product(*axes.values(), range(seeds))):
         chosen = dict(zip(axes, values, strict=True))
         run = folder / f"{number}_{'_'.join(f'{k}-{v}' for k, v in chosen.items())}_seed-{seed}"
         write_run(run, config_of(chosen, seed), scorer(chosen, seed))
         if grids:
             write_grid(run, 40 + 5 * number % 200)
+        jobs[run.name] = [*(f"{key}={value}" for key, value in chosen.items()), f"seed={seed}"]
+    write_jobs(folder, jobs)
     return folder
+
+
+def write_jobs(folder: Path, jobs: Mapping[str, Sequence[str]]) -> None:
+    """The list that a sweep keeps of its jobs: of each its run folder and its overrides."""
+    listed = [{"folder": name, "overrides": [*words]} for name, words in jobs.items()]
+    (folder / "jobs.json").write_text(json.dumps({"flags": [], "at_once": 1, "jobs": listed}))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from sweeps import config_of, write_grid, write_run
+from sweeps import config_of, write_grid, write_grid_sweep, write_jobs, write_run
 
 from saddle.errors import InputError
 from saddle.report.reading import natural, read_run, read_sweep, read_yaml
@@ -79,6 +79,21 @@ def test_wrong_input_is_one_line_that_says_what_is_there(tmp_path: Path, make: s
     with pytest.raises(InputError, match=message) as error:
         read_sweep(folder, score)
     assert "\n" not in str(error.value)
+
+
+def test_what_the_jobs_of_a_sweep_were_told_is_read(tmp_path: Path) -> None:
+    write_grid_sweep(tmp_path / "sweep", {"loss": ["hinge", "wasserstein"]}, lambda v, s: 1.0, seeds=1)
+    write_run(tmp_path / "alone", config_of({}, 0), 1.0)
+    (tmp_path / "other").mkdir()
+    write_jobs(tmp_path / "other", {"0_x": ["+model.new=1", "~penalty", "model.name='a=b'"]})
+    write_run(tmp_path / "other" / "0_x", config_of({}, 0), 1.0)
+    told = {run.name: run.overrides for run in read_sweep(tmp_path, "eval/frechet")}
+    assert told == {
+        "alone": None,
+        "other/0_x": {"model.new": "1", "penalty": "", "model.name": "'a=b'"},
+        "sweep/0_loss-hinge_seed-0": {"loss": "hinge", "seed": "0"},
+        "sweep/1_loss-wasserstein_seed-0": {"loss": "wasserstein", "seed": "0"},
+    }
 
 
 def test_a_killed_run_without_metrics_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""What varied is found from the configs alone, and what follows another key is no setting."""
+"""What varied is what the jobs of a sweep were told, or what configs differ in without what follows another key."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_ranges_searched_at_random_do_not_fold_into_each_other_by_accident() -> 
 def test_a_key_that_two_settings_determine_together_is_folded() -> None:
     chosen = [{"model": m, "model.width": w} for m in ("dcgan", "wgan_gp") for w in (16, 32, 64)]
     scale = [w["model.width"] * (1 if w["model"] == "dcgan" else 3) % 7 for w in chosen]
-    assert names(runs_of(chosen, scale=scale)) == {"model", "model.width"}
+    assert names(runs_of(chosen, **{"model.trunk.scale": scale})) == {"model", "model.width"}
 
 
 def test_a_full_grid_folds_no_key_that_was_varied() -> None:
@@ -73,6 +74,45 @@ def test_a_full_grid_folds_no_key_that_was_varied() -> None:
         {"model.width": w, "model.d_steps": d, "data.batch_size": b} for w in (16, 32) for d in (1, 2) for b in (8, 9)
     ]
     assert names(runs_of(chosen)) == {"model.width", "model.d_steps", "data.batch_size"}
+
+
+def jobs_of(chosen: list[dict[str, Any]], fixed: dict[str, Any] | None = None, **more: list[Any]) -> list[Run]:
+    """Runs of a sweep that was told these settings, and the `fixed` ones in each of its jobs."""
+    told = [{**(fixed or {}), **values, "seed": seed} for values in chosen for seed in range(2)]
+    runs = runs_of([{**values, **(fixed or {})} for values in chosen], **more)
+    return [replace(run, overrides={k: str(v) for k, v in line.items()}) for run, line in zip(runs, told, strict=True)]
+
+
+def test_what_the_jobs_of_a_sweep_were_told_are_its_settings() -> None:
+    """Here each of two numbers determines the other, and a third that nobody typed is no setting."""
+    chosen = [{"model.beta1": b, "model.d_steps": d} for b, d in ((0.0, 1), (0.5, 2), (0.9, 5))]
+    assert names(runs_of(chosen, total=[1, 2, 3])) == {"total", "model.beta1", "model.d_steps"}
+    found = find_settings(jobs_of(chosen, {"loss": "wasserstein"}, total=[1, 2, 3]))
+    assert {setting.name: setting.follows for setting in found} == {"model.d_steps": ("total",), "model.beta1": ()}
+
+
+def test_a_choice_and_a_mapping_are_found_under_the_names_that_the_config_has_for_them() -> None:
+    runs = jobs_of([{"model": "dcgan"}, {"model": "wgan_gp"}])
+    assert [setting.key for setting in find_settings(runs)] == ["choices.model"]
+    chosen: list[dict[str, Any]] = [{}, {}]
+    runs = [
+        replace(
+            run,
+            config={**run.config, "model.schedules.g_lr": value},
+            overrides={"model.schedules": f"{{g_lr:{value}}}"},
+        )
+        for run, value in zip(runs_of(chosen, seeds=1), ("linear", "cosine"), strict=True)
+    ]
+    assert names(runs) == {"model.schedules.g_lr"}
+
+
+def test_a_run_of_no_sweep_among_jobs_is_compared_by_its_config() -> None:
+    runs = [
+        *jobs_of([{"model.width": 16}, {"model.width": 32}]),
+        *runs_of([{"model.width": 16, "loss": "wasserstein"}]),
+    ]
+    assert names(runs) == {"model.width", "loss"}
+    assert names(runs[:-2]) == {"model.width"}
 
 
 def test_a_key_absent_from_some_configs() -> None:

@@ -6,17 +6,22 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from saddle.config.compose import near
 from saddle.errors import InputError
-from saddle.report import figures, page
-from saddle.report.page import plural
+from saddle.report.figures.budget import budget
+from saddle.report.figures.coordinates import parallel
+from saddle.report.figures.effects import failures, importances, interactions, main_effects, scores_by_setting
+from saddle.report.figures.runs import sample_grids, sample_runs, training_curves
+from saddle.report.figures.style import LOOK
+from saddle.report.page import page
 from saddle.report.reading import read_sweep
-from saddle.report.sections import sections_of
 from saddle.report.settings import label
 from saddle.report.study import FEW, Study
+from saddle.report.summary import plural
 from saddle.report.tables import write_tables
 from saddle.run.folder import write_atomic
 
@@ -48,12 +53,9 @@ def build_report(cfg: DictConfig) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     drawn = draw_all(study, by, rows, columns, fixed, out.parent)
     write_tables(study, by, out.parent)
-    sections = sections_of(study, by, fixed, drawn)
-    title = f"{study.score} over {plural(len(study.cells), 'combination')} of settings"
-    write_atomic(out, page.page(title, str(sweep), page.summary(study, by), sections))
-    print(
-        f"{plural(len(study.runs), 'run')}, {plural(len(study.settings), 'setting')} varied; report: {out}", flush=True
-    )
+    write_atomic(out, page(study, str(sweep), by, fixed, drawn))
+    runs, settings = plural(len(study.runs), "run"), plural(len(study.settings), "setting")
+    print(f"{runs}, {settings} varied; report: {out}", flush=True)
     return out
 
 
@@ -97,12 +99,9 @@ def grid_settings(study: Study, rows: Any, columns: Any, fixed: Collection[int])
     for option, name, k in (("rows", rows, i), ("columns", columns, j)):
         if k in fixed:
             raise InputError(f"{option}={name}: where= holds it at one value; leave it out of one of the two")
-    free = [k for k in study.order if k not in (i, j, *fixed) and len(study.settings[k].levels()) <= FEW]
-    if j is None and free:
-        j = free.pop(0)
-    if i is None and free:
-        i = free.pop(0)
-    return i, j
+    free = iter(k for k in study.order if k not in (i, j, *fixed) and len(study.settings[k].levels()) <= FEW)
+    j = next(free, None) if j is None else j
+    return next(free, None) if i is None else i, j
 
 
 def completed_slice(study: Study, i: int | None, j: int | None, fixed: dict[int, str]) -> dict[int, str]:
@@ -121,8 +120,7 @@ def completed_slice(study: Study, i: int | None, j: int | None, fixed: dict[int,
     }
     held = {**rest, **fixed}
     shown, possible = (
-        sum(run is not None for row in figures.sample_cells(study, i, j, levels) for _, run in row)
-        for levels in (held, fixed)
+        sum(run is not None for row in sample_runs(study, i, j, levels) for run in row) for levels in (held, fixed)
     )
     return held if shown >= 0.75 * possible else fixed
 
@@ -134,21 +132,19 @@ def draw_all(
     study: Study, by: int | None, rows: int | None, columns: int | None, fixed: dict[int, str], folder: Path
 ) -> dict[str, Path | None]:
     """Draw every figure into a PNG file; None for those that have nothing to show."""
-    with figures.styled():
-        return {
-            name: save(figure, folder / f"{name}.png")
-            for name, figure in (
-                ("scores", figures.scores_by_setting(study, by)),
-                ("main_effects", figures.main_effects(study)),
-                ("interactions", figures.interactions(study)),
-                ("importance", figures.importances(study)),
-                ("failures", figures.failures(study)),
-                ("budget", figures.budget(study, by)),
-                ("parallel", figures.parallel(study)),
-                ("curves", figures.training_curves(study, by)),
-                ("samples", figures.sample_grids(study, rows, columns, fixed)),
-            )
+    with mpl.rc_context(fname=LOOK):
+        made = {
+            "scores": scores_by_setting(study, by),
+            "main_effects": main_effects(study),
+            "interactions": interactions(study),
+            "importance": importances(study),
+            "failures": failures(study),
+            "budget": budget(study, by),
+            "parallel": parallel(study),
+            "curves": training_curves(study, by),
+            "samples": sample_grids(study, rows, columns, fixed),
         }
+        return {name: save(figure, folder / f"{name}.png") for name, figure in made.items()}
 
 
 def save(figure: Figure | None, path: Path) -> Path | None:

@@ -35,6 +35,12 @@ class Importance:
     single: Floats
     pair: Floats
 
+    def share(self, i: int, j: int | None = None) -> tuple[float, float, float]:
+        """The share of a setting, or of two together: its mean over the trees, and its 10% and 90% quantiles."""
+        shares = self.single[:, i] if j is None else self.pair[:, i, j]
+        low, high = np.quantile(shares, [0.1, 0.9])
+        return float(shares.mean()), float(low), float(high)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -42,6 +48,10 @@ class Column:
 
     setting: int
     value: int | None
+
+    def of(self, positions: Floats) -> Floats:
+        """The input at these positions of the setting."""
+        return positions if self.value is None else (positions == self.value).astype(float)
 
 
 def importance(
@@ -87,25 +97,17 @@ def importance(
         shares = decompose(tree, settings, columns, positions)
         if shares is not None:
             found.append(shares)
-    if not found:
-        return None
-    return Importance(np.stack([single for single, _ in found]), np.stack([pair for _, pair in found]))
+    return Importance(*map(np.stack, zip(*found, strict=True))) if found else None
 
 
 def encode(settings: Sequence[Setting], positions: Floats) -> tuple[Floats, list[Column]]:
     """The inputs of the trees: a number as it is, one indicator for each value of anything else."""
     columns = [
-        column
+        Column(j, value)
         for j, setting in enumerate(settings)
-        for column in (
-            [Column(j, None)] if setting.numeric else [Column(j, value) for value in range(len(setting.values))]
-        )
+        for value in ([None] if setting.numeric else range(len(setting.values)))
     ]
-    parts = [
-        positions[:, c.setting] if c.value is None else (positions[:, c.setting] == c.value).astype(float)
-        for c in columns
-    ]
-    return np.stack(parts, axis=1), columns
+    return np.stack([column.of(positions[:, column.setting]) for column in columns], axis=1), columns
 
 
 def decompose(
@@ -165,22 +167,13 @@ def leaves(
 ) -> tuple[list[Floats], Floats]:
     """The leaves of a tree: for each setting [leaves, atoms] which parts belong to it (0 or 1), and their values."""
     tree = fitted.tree_
-    boxes: list[list[NDArray[np.bool_]]] = []
-    values: list[float] = []
-    waiting = [(0, [np.ones(len(axis), dtype=bool) for axis in atoms])]
-    while waiting:
-        node, box = waiting.pop()
-        if tree.children_left[node] < 0:
-            boxes.append(box)
-            values.append(float(tree.value[node].ravel()[0]))
-            continue
+    boxes = [np.ones((tree.node_count, len(axis)), dtype=bool) for axis in atoms]
+    for node in np.flatnonzero(tree.children_left >= 0):  # a node comes before its children
+        children = [tree.children_left[node], tree.children_right[node]]
+        for box in boxes:
+            box[children] = box[node]
         column = columns[tree.feature[node]]
-        axis = atoms[column.setting]
-        coordinate = axis if column.value is None else (axis == column.value).astype(float)
-        below = coordinate <= tree.threshold[node]
-        for child, side in ((tree.children_left[node], below), (tree.children_right[node], ~below)):
-            parts = list(box)
-            parts[column.setting] = box[column.setting] & side
-            waiting.append((int(child), parts))
-    stacked = [np.stack([box[j] for box in boxes]).astype(float) for j in range(len(atoms))]
-    return stacked, np.array(values)
+        below = column.of(atoms[column.setting]) <= tree.threshold[node]
+        boxes[column.setting][children] &= [below, ~below]
+    ends = tree.children_left < 0
+    return [box[ends].astype(float) for box in boxes], tree.value[ends].ravel()

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Run:
         results: of results.json; empty where there is none.
         curves: by column of metrics.csv the iterations and the values that are finite.
         grid: the last sample grid, or None.
+        overrides: of a sweep's job what its command line said, by key; None for a run of no sweep.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Run:
     results: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     grid: Path | None = None
+    overrides: Mapping[str, str] | None = None
 
     @property
     def status(self) -> str:
@@ -70,6 +72,12 @@ class Run:
     def ended(self) -> bool:
         """Whether it did all that was asked for, or broke down numerically; a crash says nothing of the settings."""
         return self.status in ("done", "nonfinite")
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words: its status, and what went wrong besides."""
+        diverged, collapsed = self.diverged and self.status != "nonfinite", self.collapsed
+        return ", ".join([self.status, *["diverged"] * diverged, *["collapsed"] * collapsed])
 
     def score(self, name: str) -> float:
         """The final score; of a run that has none yet the newest one so far; NaN without one or after divergence."""
@@ -106,8 +114,9 @@ def read_sweep(folder: str | Path, score: str) -> list[Run]:
         raise InputError(
             f"sweep={folder}: no run folder is inside; a run folder has a config.yaml (there is: {inside})"
         )
-    runs = [read_run(path, folder, score) for path in found]
-    known = known_scores(runs)
+    jobs = {parent: jobs_of(parent) for parent in {path.parent for path in found}}
+    runs = [replace(read_run(path, folder, score), overrides=jobs[path.parent].get(path.name)) for path in found]
+    known = sorted({key for run in runs for key in (*run.results, *run.curves) if key.startswith("eval/")})
     scored = score in known or any(math.isfinite(run.score(score)) for run in runs)
     if not scored and any(run.ended for run in runs):
         listed = ", ".join(known) or "none"
@@ -125,15 +134,19 @@ def run_folders(folder: Path) -> Iterator[Path]:
             folders[:] = [name for name in folders if name not in INSIDE and not name.startswith(".")]
 
 
+def jobs_of(folder: Path) -> dict[str, dict[str, str]]:
+    """What the command line of each job of a sweep said, by run folder and key; empty where no sweep ran."""
+    try:
+        jobs = read_json(folder / "jobs.json").get("jobs", [])
+        words = {job["folder"]: [text.partition("=") for text in job["overrides"]] for job in jobs}
+    except (KeyError, TypeError, AttributeError):
+        return {}
+    return {name: {key.lstrip("+~"): value for key, _, value in given} for name, given in words.items()}
+
+
 def natural(text: str) -> list[tuple[int, int | str]]:
     """A sort key that puts run 9 before run 10."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
-
-
-def known_scores(runs: list[Run]) -> list[str]:
-    """The names of all scores that any run has."""
-    names = {key for run in runs for source in (run.results, run.curves) for key in source if key.startswith("eval/")}
-    return sorted(names)
 
 
 def read_run(path: Path, sweep: Path, score: str = "eval/frechet") -> Run:

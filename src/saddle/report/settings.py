@@ -1,13 +1,12 @@
-"""What varied between the runs of a sweep: found from their configs alone. Free of torch.
+"""What varied between the runs of a folder. Free of torch.
 
-A config repeats itself: choosing a model sets thirty keys, and `model.width` is handed to both networks. So a key
-counts as a setting only if no other varied key determines it; what follows is folded into what it follows. The seed is
-a repeat, never a setting.
+The jobs of a sweep say it: it is what their command lines differ in. Runs that were started one by one are told apart
+by their configs. A config repeats itself there: choosing a model sets thirty keys, and `model.width` is handed to both
+networks. So a key that follows another one is not a setting of its own. The seed is a repeat, never a setting.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from saddle.report.reading import ABSENT, Run
 
@@ -25,13 +23,9 @@ IGNORED = (
 )  # fmt: skip  # what cannot change what a run learns
 GLOBAL = ("choices.experiment", "study.")  # their files may set any key
 CHOICE = "choices."
-BY_CHANCE = 0.05  # below this probability that one key follows another by chance, it follows
-COMPLETE = 0.9  # share of all combinations that a full grid with a few missing runs has
 MANY = 12  # more different numbers than that are a range that was searched, not a list
 BINS = 5  # of a searched range, where levels are needed
 LOGARITHMIC = 8.0  # largest over smallest value from which an axis is logarithmic
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -114,55 +108,58 @@ def find_settings(runs: Sequence[Run]) -> list[Setting]:
     """The settings that were varied; runs without a readable config are left out.
 
     Returns:
-        In the order of the config, choices of groups first.
+        Choices of groups first, then in the order of the config.
     """
-    read = [run for run in runs if run.config]
-    columns = {key: values for key, values in varied(read).items() if not repeats(key, values, read)}
-    if not columns:
-        return []
-    coded = {key: codes(values) for key, values in columns.items()}
-    table = np.stack(list(coded.values()), axis=1)
-    _, kept_rows = np.unique(table, axis=0, return_index=True)  # seeds that repeat a setting say nothing new
-    kept_rows.sort()
-    columns = {key: [values[i] for i in kept_rows] for key, values in columns.items()}
-    coded = {key: codes(values) for key, values in columns.items()}
-    leaders = merge_twins(columns, coded)
-    leaders = fold_followers(leaders, columns, coded)
-    leaders = fold_combinations(leaders, coded)
-    return [Setting(key, ordered(columns[key]), tuple(leaders[key])) for key in sorted(leaders, key=rank)]
+    columns = varied([run for run in runs if run.config])
+    keys = sorted(columns, key=rank)
+    typed = typed_keys([run for run in runs if run.config], keys)
+    followers: dict[str, list[str]] = {key: [] for key in typed}
+    for key in keys:
+        if key in typed:
+            continue
+        determining = [head for head in followers if determines(columns[head], columns[key])]
+        leading = [head for head in determining if follows(key, head, columns)]
+        if typed:  # what nobody typed follows something that was
+            followers[(leading or determining or typed)[0]].append(key)
+        elif leading or crossed([columns[head] for head in followers]):
+            followers[next(iter(leading or followers))].append(key)
+        else:
+            followers[key] = []
+    return [Setting(key, ordered(columns[key]), tuple(found)) for key, found in followers.items()]
 
 
 def varied(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The keys with more than one value, and their value in each run."""
-    keys = list(dict.fromkeys(key for run in runs for key in run.config))
+    """The keys with more than one value, and of each its value in every combination of values that was run.
+
+    The seed and its copies are left out, and what cannot change what a run learns.
+    """
     columns: dict[str, list[Any]] = {}
-    for key in keys:
+    seeds = [repr(run.config.get("seed")) for run in runs]
+    for key in dict.fromkeys(key for run in runs for key in run.config):
         values = [run.config.get(key, ABSENT) for run in runs]
-        if any(value != values[0] for value in values):
+        ignored = key == "seed" or any(key == part or key.startswith(f"{part}.") for part in IGNORED)
+        if not ignored and any(value != values[0] for value in values) and [repr(value) for value in values] != seeds:
             columns[key] = values
-    return columns
+    combinations = list(dict.fromkeys(zip(*columns.values(), strict=True)))
+    return {key: [values[n] for values in combinations] for n, key in enumerate(columns)}
 
 
-def repeats(key: str, values: Sequence[Any], runs: Sequence[Run]) -> bool:
-    """Whether a key is the seed, names the run, or cannot change what it learns."""
-    if key == "seed" or any(key == part or key.startswith(f"{part}.") for part in IGNORED):
-        return True
-    if all(
-        value == run.config.get("seed") and not isinstance(value, bool) for value, run in zip(values, runs, strict=True)
-    ):
-        return True
-    return all(isinstance(value, str) and run.folder.name in value for value, run in zip(values, runs, strict=True))
-
-
-def codes(values: Sequence[Any]) -> Codes:
-    """Values as numbers by first occurrence: columns that say the same in other words get the same codes."""
-    seen: dict[str, int] = {}
-    return np.array([seen.setdefault(json.dumps(value, default=str), len(seen)) for value in values], dtype=np.int64)
+def typed_keys(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """Those of the varied keys that the command lines of a sweep's jobs differ in; none if a run is of no sweep."""
+    lines = [run.overrides for run in runs if run.overrides is not None]
+    if len(lines) < len(runs):
+        return []
+    found: set[str] = set()
+    for word in {word for line in lines for word in line}:
+        if len({line.get(word) for line in lines}) > 1:
+            below = [key for key in keys if key.startswith(f"{word}.")]  # of a mapping that was typed as a whole
+            found.update([CHOICE + word] if CHOICE + word in keys else [word] if word in keys else below)
+    return [key for key in keys if key in found]
 
 
 def ordered(values: Sequence[Any]) -> tuple[Any, ...]:
     """The different values: numbers by size, others by first occurrence, an absent one first."""
-    distinct = {json.dumps(value, default=str): value for value in values}.values()
+    distinct = dict.fromkeys(values)
     return tuple(sorted(distinct, key=lambda v: (v != ABSENT, v is not None, (0, v) if is_number(v) else (1, 0))))
 
 
@@ -175,41 +172,37 @@ def rank(key: str) -> tuple[int, ...]:
     return (2, key.endswith("._target_"), key.count("."))
 
 
-# ------------------------------------------------------------------------------------------------------------- folding
+# ----------------------------------------------------------------------------------------------------------- following
 
 
-def merge_twins(columns: Mapping[str, list[Any]], coded: Mapping[str, Codes]) -> dict[str, list[str]]:
-    """Fold keys that determine each other into the one that was likely typed.
+def determines(head: Sequence[Any], key: Sequence[Any]) -> bool:
+    """Whether no two combinations with the same `head` differ in `key`."""
+    return len(set(zip(head, key, strict=True))) == len(set(head))
 
-    Two ranges searched at random take a new value in every run and so determine each other by accident; where every row
-    has its own value, a key therefore follows only what it equals, is proportional to, or belongs to.
+
+def crossed(heads: Sequence[Sequence[Any]]) -> bool:
+    """Whether several keys were varied in a full grid, each combination once: then what else varies follows them."""
+    combinations = list(zip(*heads, strict=True))
+    every = math.prod(len(set(head)) for head in heads)
+    return len(heads) > 1 and len(combinations) == len(set(combinations)) == every
+
+
+def follows(key: str, head: str, columns: Mapping[str, list[Any]]) -> bool:
+    """Whether `key`, which `head` determines, is what it is because of `head`.
+
+    It is if the file that `head` chooses may set it, or if the two determine each other. Ranges searched at random take
+    a new value in every run and so determine each other by accident; where no value occurs twice, a number therefore
+    follows only what it equals or is proportional to.
     """
-    groups: dict[bytes, list[str]] = {}
-    for key in coded:
-        groups.setdefault(coded[key].tobytes(), []).append(key)
-    leaders: dict[str, list[str]] = {}
-    for keys in groups.values():
-        keys.sort(key=rank)  # stable: of equals the first in the config
-        unique = int(coded[keys[0]].max()) + 1 == len(coded[keys[0]])
-        heads: list[str] = []
-        for key in keys:
-            head = next((h for h in heads if not unique or related(h, key, columns)), None)
-            if head is None:
-                heads.append(key)
-                leaders[key] = []
-            else:
-                leaders[head].append(key)
-    return leaders
-
-
-def related(head: str, key: str, columns: Mapping[str, list[Any]]) -> bool:
-    """Whether `key` follows `head` by what they are, not only by how their values fall."""
     first, second = columns[head], columns[key]
-    numbers = [(a, b) for a, b in zip(first, second, strict=True) if is_number(a) and is_number(b)]
-    if len(numbers) == len(first):
-        ratios = [b / a for a, b in numbers if a]
-        return first == second or (len(ratios) == len(first) and math.isclose(min(ratios), max(ratios), rel_tol=1e-6))
-    return first == second or belongs(key, head) or not any(is_number(value) for value in (*first, *second))
+    if belongs(key, head):
+        return True
+    if not determines(second, first):
+        return False
+    if len(set(first)) < len(first) or first == second or not any(map(is_number, (*first, *second))):
+        return True
+    ratios = [b / a for a, b in zip(first, second, strict=True) if is_number(a) and is_number(b) and a]
+    return len(ratios) == len(first) and math.isclose(min(ratios), max(ratios), rel_tol=1e-6)
 
 
 def belongs(key: str, head: str) -> bool:
@@ -219,53 +212,5 @@ def belongs(key: str, head: str) -> bool:
     if not head.startswith(CHOICE):
         return False
     group = head.removeprefix(CHOICE)
-    parts = (group.replace("/", "."), f"{CHOICE}{group}/")
     chosen_with = ("loss", "penalty", "choices.loss", "choices.penalty") if group == "model" else ()
-    return key.startswith((f"{parts[0]}.", parts[1])) or key.startswith(chosen_with)
-
-
-def fold_followers(
-    leaders: dict[str, list[str]], columns: Mapping[str, list[Any]], coded: Mapping[str, Codes]
-) -> dict[str, list[str]]:
-    """Fold a key into one of more values that determines it."""
-    kept = dict(leaders)
-    for key in sorted(leaders, key=rank, reverse=True):
-        for head in sorted((other for other in kept if other != key), key=rank):
-            if key.startswith(CHOICE) and not head.startswith((CHOICE, *GLOBAL)):
-                continue  # an option of the chosen file does not choose the file
-            if determines(coded[head], coded[key]) and (
-                belongs(key, head) or chance(coded[head], coded[key]) <= BY_CHANCE
-            ):
-                kept[head] = [*kept[head], key, *kept.pop(key)]
-                break
-    return kept
-
-
-def determines(head: Codes, key: Codes) -> bool:
-    """Whether no two rows with the same `head` differ in `key`."""
-    first = np.full(int(head.max()) + 1, -1)
-    first[head[::-1]] = key[::-1]
-    return bool(np.all(first[head] == key))
-
-
-def chance(head: Codes, key: Codes) -> float:
-    """The probability that an independent `key` would be determined by `head` all the same, roughly."""
-    shares = np.bincount(key) / len(key)
-    return float(np.sum(shares**2) ** (len(head) - (int(head.max()) + 1)))
-
-
-def fold_combinations(leaders: dict[str, list[str]], coded: Mapping[str, Codes]) -> dict[str, list[str]]:
-    """Fold a key that several others determine together, where these were varied in all their combinations.
-
-    In a full grid no key that was itself varied is determined by the others.
-    """
-    kept = dict(leaders)
-    for key in sorted(leaders, key=rank, reverse=True):
-        others = [other for other in kept if other != key]
-        if len(others) < 2:
-            break
-        combined = codes([tuple(map(int, row)) for row in np.stack([coded[other] for other in others], axis=1)])
-        combinations = math.prod(int(coded[other].max()) + 1 for other in others)
-        if int(combined.max()) + 1 >= COMPLETE * combinations and determines(combined, coded[key]):
-            kept[min(others, key=rank)] += [key, *kept.pop(key)]
-    return kept
+    return key.startswith((f"{group.replace('/', '.')}.", f"{head}/", *chosen_with))

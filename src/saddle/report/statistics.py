@@ -43,21 +43,10 @@ def expected_minimum(scores: Floats, budgets: Sequence[int]) -> Floats:
     Returns:
         [budgets] or [budgets, repetitions].
     """
-    return _weights(len(scores), budgets) @ np.sort(scores, axis=0)
-
-
-def _weights(n: int, budgets: Sequence[int]) -> Floats:
-    k, i = np.asarray(budgets, dtype=float)[:, None], np.arange(1, n + 1, dtype=float)[None]
-    possible = n - i >= k - 1
-    with np.errstate(invalid="ignore"):
-        logs = log_binomial(n - i, k - 1) - log_binomial(np.full_like(k, n), k)
-    return np.where(possible, np.exp(np.where(possible, logs, 0.0)), 0.0)
-
-
-def log_binomial(n: Floats, k: Floats) -> Floats:
-    """The logarithm of "n choose k"; anything where k > n."""
-    inside = np.maximum(n - k, 0)
-    return np.asarray(special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(inside + 1))
+    n, k, i = len(scores), np.asarray(budgets, dtype=float)[:, None], np.arange(1, len(scores))
+    ratios = np.maximum(n - i - k + 1, 0) / (n - i)  # of the number of subsets of the next score to that of this one
+    weights = np.cumprod(np.hstack([k / n, ratios]), axis=1)
+    return weights @ np.sort(scores, axis=0)
 
 
 def budget_interval(scores: Floats, budgets: Sequence[int], rng: np.random.Generator, resamples: int) -> Floats:
@@ -89,15 +78,19 @@ def mean_interval(groups: Sequence[Floats], rng: np.random.Generator, resamples:
     """
     centres, sizes = np.array([group.mean() for group in groups]), np.array([len(group) for group in groups])
     if len(groups) and np.mean(sizes >= SEEDS) >= 0.5:
-        freedom = int(sizes.sum()) - len(groups)
-        within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / freedom
-        half = stats.t.ppf(0.975, freedom) * np.sqrt(within * (1 / sizes).sum()) / len(groups)
+        half = stats.t.ppf(0.975, sizes.sum() - len(groups)) * np.sqrt(within(groups) * (1 / sizes).sum()) / len(groups)
         return float(centres.mean() - half), float(centres.mean() + half)
     if len(groups) >= SEEDS and np.mean(sizes == 1) > 0.5:
         drawn = centres[rng.integers(len(groups), size=(resamples, len(groups)))].mean(1)
         low, high = np.quantile(drawn, [0.025, 0.975])
         return float(low), float(high)
     return None
+
+
+def within(groups: Sequence[Floats]) -> float:
+    """The variance between seeds, pooled over combinations."""
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    return squares / sum(len(group) - 1 for group in groups)
 
 
 def t_interval(scores: Floats) -> tuple[float, float] | None:
@@ -110,9 +103,8 @@ def t_interval(scores: Floats) -> tuple[float, float] | None:
 
 def share_interval(count: int, n: int) -> tuple[float, float]:
     """Wilson's 95% interval of a share."""
-    z = stats.norm.ppf(0.975)
-    centre, half = count + z**2 / 2, z * np.sqrt(count * (n - count) / n + z**2 / 4)
-    return float((centre - half) / (n + z**2)), float((centre + half) / (n + z**2))
+    low, high = stats.binomtest(count, n).proportion_ci(0.95, method="wilson")
+    return float(low), float(high)
 
 
 def explained(groups: Sequence[Floats]) -> float | None:
@@ -120,12 +112,10 @@ def explained(groups: Sequence[Floats]) -> float | None:
 
     Adjusted for the number of combinations: 1 - (mean square within) / (variance of all). None without repeats.
     """
-    values, n = np.concatenate(groups) if groups else np.zeros(0), sum(map(len, groups))
-    freedom = n - len(groups)
-    if freedom < 1 or len(groups) < 2 or values.var() == 0:
+    values = np.concatenate([*groups, np.zeros(0)])
+    if not 2 <= len(groups) < len(values) or values.var() == 0:
         return None
-    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / freedom
-    return max(0.0, 1 - within / float(values.var(ddof=1)))
+    return max(0.0, 1 - within(groups) / float(values.var(ddof=1)))
 
 
 # --------------------------------------------------------------------------------------------------------- comparisons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from saddle.errors import InputError
 from saddle.report import statistics
 from saddle.report.importance import Importance, importance
 from saddle.report.reading import ABSENT, Run
-from saddle.report.settings import Setting, find_settings, label
+from saddle.report.settings import CHOICE, Setting, find_settings, label
 from saddle.report.statistics import SEEDS, Floats
 from saddle.run.direction import higher_is_better
 
@@ -24,40 +25,37 @@ FEW = 8  # levels that a reader can tell apart by colour
 GOOD = 2.0  # a combination is called good if its mean score is within this factor of the best one's
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One combination of settings.
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Some runs of a sweep.
 
     Attributes:
-        values: of the settings.
-        rows: of its runs.
-        scores: of its finished runs that have one.
-    """
-
-    values: tuple[Any, ...]
-    rows: tuple[int, ...]
-    scores: Floats
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of one setting.
-
-    Attributes:
-        setting: index of the setting.
-        name: of the level.
-        rows: of its runs.
-        scores: of its finished runs that have one.
+        rows: of the runs.
+        scores: of those that have finished with one.
         mean: over combinations of their mean score (geometric where scores are compared by ratios); NaN without scores.
         interval: of the mean, 95%; None where the rule forbids one.
     """
 
-    setting: int
-    name: str
     rows: tuple[int, ...]
     scores: Floats
     mean: float
     interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Cell(Group):
+    """The runs of one combination of settings, their values, and the ends of the scores (NaN without any)."""
+
+    values: tuple[Any, ...]
+    best: float
+    worst: float
+
+
+@dataclass(frozen=True, eq=False)
+class Level(Group):
+    """The runs at one level of one setting."""
+
+    name: str
 
 
 class Study:
@@ -97,6 +95,14 @@ class Study:
         """The score of a compared value."""
         return 10.0**value if self.logarithmic else float(value)
 
+    def unscaled(self, interval: tuple[float, float] | None) -> tuple[float, float] | None:
+        """The interval of scores of an interval of compared values."""
+        return interval and (self.unscale(interval[0]), self.unscale(interval[1]))
+
+    def mean(self, groups: Sequence[Floats]) -> float:
+        """The mean over groups of their mean, as scores are compared; NaN of none."""
+        return self.unscale(float(np.mean([self.scale(group).mean() for group in groups]))) if groups else math.nan
+
     def best_first(self, values: Sequence[float] | Floats) -> NDArray[np.int64]:
         """Indices from the best to the worst; NaN last."""
         values = np.asarray(values, dtype=float)
@@ -117,42 +123,68 @@ class Study:
     @cached_property
     def cells(self) -> list[Cell]:
         """The combinations that were run, best mean first."""
-        members: dict[tuple[str, ...], list[int]] = {}
+        members: dict[tuple[Any, ...], list[int]] = {}
         for i in self.rows:
-            members.setdefault(tuple(map(label_exactly, self.values[i])), []).append(i)
-        cells = [Cell(self.values[rows[0]], tuple(rows), self.scored(rows)) for rows in members.values()]
-        return [cells[i] for i in self.best_first([self.mean(cell.scores) for cell in cells])]
+            members.setdefault(self.values[i], []).append(i)
+        cells = [self._cell(values, tuple(rows)) for values, rows in members.items()]
+        return [cells[i] for i in self.best_first([cell.mean for cell in cells])]
+
+    def _cell(self, values: tuple[Any, ...], rows: tuple[int, ...]) -> Cell:
+        scores = self.scored(rows)
+        ends = scores[self.best_first(scores)[[0, -1]]] if len(scores) else (math.nan, math.nan)
+        interval = self.unscaled(statistics.t_interval(self.scale(scores)))
+        mean = self.mean([scores] if len(scores) else [])
+        return Cell(rows, scores, mean, interval, values, float(ends[0]), float(ends[1]))
 
     def scored(self, rows: Iterable[int]) -> Floats:
         """The scores of those of the runs that have finished with one."""
         scores = self.scores[list(rows)]
         return scores[np.isfinite(scores)]
 
-    def mean(self, scores: Floats) -> float:
-        """The mean as scores are compared: geometric where by ratios; NaN of none."""
-        return self.unscale(float(self.scale(scores).mean())) if len(scores) else math.nan
-
-    def interval(self, cell: Cell) -> tuple[float, float] | None:
-        """The 95% interval of a combination's mean; None below three seeds."""
-        found = statistics.t_interval(self.scale(cell.scores))
-        return found and (self.unscale(found[0]), self.unscale(found[1]))
-
     @cached_property
     def levels(self) -> list[list[Level]]:
         """For each setting its levels."""
-        return [self._levels(j) for j in range(len(self.settings))]
+        return [[self._level(j, *level) for level in setting.levels()] for j, setting in enumerate(self.settings)]
 
-    def _levels(self, j: int) -> list[Level]:
-        found = []
-        for name, values in self.settings[j].levels():
-            cells = [cell for cell in self.cells if among(cell.values[j], values)]
-            rows = tuple(sorted(i for cell in cells for i in cell.rows))
-            groups = [self.scale(cell.scores) for cell in cells if len(cell.scores)]
-            mean = self.unscale(float(np.mean([group.mean() for group in groups]))) if groups else math.nan
-            between = statistics.mean_interval(groups, self.rng(1000 + j), self.resamples)
-            interval = between and (self.unscale(between[0]), self.unscale(between[1]))
-            found.append(Level(j, name, rows, self.scored(rows), mean, interval))
-        return found
+    def _level(self, j: int, name: str, values: frozenset[Any]) -> Level:
+        cells = [cell for cell in self.cells if cell.values[j] in values]
+        rows = tuple(sorted(i for cell in cells for i in cell.rows))
+        groups = [cell.scores for cell in cells if len(cell.scores)]
+        between = statistics.mean_interval([self.scale(group) for group in groups], self.rng(1000 + j), self.resamples)
+        return Level(rows, self.scored(rows), self.mean(groups), self.unscaled(between), name)
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every two settings, the strongest interaction first, the more important setting first in each."""
+        pairs = list(itertools.combinations(self.order, 2))
+        if self.importance is not None:
+            shares = self.importance.pair.mean(0)
+            pairs.sort(key=lambda pair: -shares[pair])
+        return pairs
+
+    def pair_means(self, i: int, j: int) -> tuple[Floats, NDArray[np.int64]]:
+        """The mean score over combinations, and the number of scored runs, of every two levels of two settings.
+
+        Returns:
+            Both [levels of i, levels of j]; a mean without scores is NaN.
+        """
+        shape = len(self.levels[i]), len(self.levels[j])
+        means, counts = np.full(shape, np.nan), np.zeros(shape, dtype=int)
+        for a, b in np.ndindex(shape):
+            rows = set(self.levels[i][a].rows) & set(self.levels[j][b].rows)
+            groups = [cell.scores for cell in self.cells if cell.rows[0] in rows and len(cell.scores)]
+            means[a, b], counts[a, b] = self.mean(groups), sum(map(len, groups))
+        return means, counts
+
+    def failures(self, rows: Iterable[int]) -> dict[str, int]:
+        """Of some runs how many are over, in whatever way, and how many of them diverged, collapsed, failed else."""
+        runs = [self.runs[i] for i in rows]
+        return {
+            "over": sum(run.ended or run.diverged or run.status == "failed" for run in runs),
+            "diverged": sum(run.diverged for run in runs),
+            "collapsed": sum(run.collapsed for run in runs),
+            "failed": sum(run.status == "failed" and not run.diverged for run in runs),
+        }
 
     def penalised(self, rows: Iterable[int]) -> tuple[list[int], Floats]:
         """Rows and scores of the runs that ended; one without a score counts as the worst seen."""
@@ -184,7 +216,7 @@ class Study:
         else:
             means = [self.scale(np.array([level.mean for level in levels])) for levels in self.levels]
             weight = np.array([np.ptp(each[np.isfinite(each)]) if np.isfinite(each).any() else 0.0 for each in means])
-        return [int(j) for j in np.argsort(-weight, kind="stable")]
+        return np.argsort(-weight, kind="stable").tolist()
 
     @cached_property
     def explained(self) -> float | None:
@@ -192,16 +224,22 @@ class Study:
         return statistics.explained([self.scale(cell.scores) for cell in self.cells if len(cell.scores)])
 
     @cached_property
-    def repeated(self) -> list[int]:
-        """The cells with enough seeds for a claim."""
-        return [i for i, cell in enumerate(self.cells) if len(cell.scores) >= SEEDS]
+    def repeated(self) -> list[Cell]:
+        """The cells with enough seeds for a claim, best mean first."""
+        return [cell for cell in self.cells if len(cell.scores) >= SEEDS]
 
     @cached_property
     def comparisons(self) -> Floats | None:
         """Corrected p values between all cells of `repeated`; None with fewer than two of them."""
         if len(self.repeated) < 2:
             return None
-        return statistics.compare_all([self.scale(self.cells[i].scores) for i in self.repeated])
+        return statistics.compare_all([self.scale(cell.scores) for cell in self.repeated])
+
+    def p_value(self, cell: Cell) -> float:
+        """The corrected p value of a cell against the best one with enough seeds; NaN where no claim is made."""
+        if self.comparisons is None or cell not in self.repeated[1:]:
+            return math.nan
+        return float(self.comparisons[0, self.repeated.index(cell)])
 
     def good(self, cells: Iterable[Cell]) -> tuple[int, int] | None:
         """How many of some combinations have a mean within a factor of two of the best, and of how many.
@@ -212,15 +250,9 @@ class Study:
         known = self.scored(range(len(self.runs)))
         if not len(known) or known.min() <= 0:
             return None
-        best = self.mean(self.cells[0].scores)
         judged = [cell for cell in cells if any(self.runs[i].ended or self.runs[i].hopeless for i in cell.rows)]
-        fine = [
-            cell
-            for cell in judged
-            if len(cell.scores)
-            and (self.mean(cell.scores) >= best / GOOD if self.higher else self.mean(cell.scores) <= best * GOOD)
-        ]
-        return len(fine), len(judged)
+        ratios = [cell.mean / self.cells[0].mean for cell in judged]
+        return sum(ratio >= 1 / GOOD if self.higher else ratio <= GOOD for ratio in ratios), len(judged)
 
     # ----------------------------------------------------------------------------------------------------- choices
 
@@ -230,12 +262,10 @@ class Study:
         Raises:
             InputError: if it did not vary; says what did.
         """
-        names = [setting.name for setting in self.settings]
         for j, setting in enumerate(self.settings):
-            if name in (setting.name, setting.key) or any(
-                name in (key, key.removeprefix("choices.")) for key in setting.follows
-            ):
+            if name in {each for key in (setting.key, *setting.follows) for each in (key, key.removeprefix(CHOICE))}:
                 return j
+        names = [setting.name for setting in self.settings]
         listed = ", ".join(names) or "nothing"
         raise InputError(f"{option}={name}: no such setting was varied{near(name, names)} (varied: {listed})")
 
@@ -252,13 +282,3 @@ class Study:
         return (
             ", ".join(f"{s.name}={label(v)}" for s, v in zip(self.settings, values, strict=True)) or "the only setting"
         )
-
-
-def label_exactly(value: Any) -> str:
-    """A text that differs where values differ."""
-    return f"{type(value).__name__}:{value!r}" if isinstance(value, bool) or value is None else repr(value)
-
-
-def among(value: Any, values: frozenset[Any]) -> bool:
-    """Whether a value is one of several; true and 1 differ."""
-    return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in values)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from saddle.report import figures, page
+from saddle.report.figures.budget import budget_curves
 from saddle.report.settings import label
 from saddle.report.statistics import share_interval
 from saddle.report.study import Study
@@ -52,48 +52,42 @@ def run_rows(study: Study) -> Iterable[Sequence[Any]]:
 
 def setting_rows(study: Study) -> Iterable[Sequence[Any]]:
     """Every combination of settings, best mean first."""
-    for n, cell in enumerate(study.cells):
-        counts, interval = figures.failure_counts(study, cell.rows), study.interval(cell) or (None, None)
-        yield [*map(label, cell.values), len(cell.rows), len(cell.scores), study.mean(cell.scores), *interval,
-               *page.extremes(study, cell), page.p_value(study, n), *counts.values()]  # fmt: skip
+    for cell in study.cells:
+        yield [*map(label, cell.values), len(cell.rows), len(cell.scores), cell.mean, *(cell.interval or (None, None)),
+               cell.best, cell.worst, study.p_value(cell), *study.failures(cell.rows).values()]  # fmt: skip
 
 
 def level_rows(study: Study) -> Iterable[Sequence[Any]]:
     """Every level of every setting."""
     for setting, levels in zip(study.settings, study.levels, strict=True):
         for level in levels:
-            counts = figures.failure_counts(study, level.rows)
-            over, bad = counts["runs"], sum(counts.values()) - counts["runs"]
-            share = (bad / over, *share_interval(bad, over)) if over else (None, None, None)
+            over, *failed = study.failures(level.rows).values()
+            share = (sum(failed) / over, *share_interval(sum(failed), over)) if over else (None, None, None)
             yield [setting.name, level.name, len(level.rows), len(level.scores), level.mean,
-                   *(level.interval or (None, None)), *counts.values(), *share]  # fmt: skip
+                   *(level.interval or (None, None)), over, *failed, *share]  # fmt: skip
 
 
 def pair_rows(study: Study) -> Iterable[Sequence[Any]]:
     """The mean score of every two levels of every two settings."""
-    for i, j in figures.ranked_pairs(study):
-        table, counts = figures.pair_means(study, i, j)
-        for (a, b), mean in np.ndenumerate(table):
+    for i, j in study.pairs:
+        means, counts = study.pair_means(i, j)
+        for (a, b), mean in np.ndenumerate(means):
             yield [study.settings[i].name, study.levels[i][a].name, study.settings[j].name, study.levels[j][b].name,
-                   int(counts[a, b]), mean]  # fmt: skip
+                   counts[a, b], mean]  # fmt: skip
 
 
 def importance_rows(study: Study) -> Iterable[Sequence[Any]]:
     """The share of every setting and of every two."""
-    found = study.importance
-    if found is None:
+    if study.importance is None:
         return
     for j in study.order:
-        shares = found.single[:, j]
-        yield [study.settings[j].name, None, shares.mean(), *np.quantile(shares, [0.1, 0.9])]
-    for i, j in figures.ranked_pairs(study):
-        shares = found.pair[:, i, j]
-        yield [study.settings[i].name, study.settings[j].name, shares.mean(), *np.quantile(shares, [0.1, 0.9])]
+        yield [study.settings[j].name, None, *study.importance.share(j)]
+    for i, j in study.pairs:
+        yield [study.settings[i].name, study.settings[j].name, *study.importance.share(i, j)]
 
 
 def budget_rows(study: Study, by: int | None) -> Iterable[Sequence[Any]]:
     """The expected best score of k runs, of all and of each level."""
-    for n, (name, _, rows) in enumerate(figures.budget_groups(study, by)):
-        found = figures.budget_curve(study, rows, 3000 + n)
-        for k, best, low, high in zip(found[0], found[1], *found[2], strict=True) if found else ():
-            yield [name, k, best, low, high]
+    for curve in budget_curves(study, by):
+        for k, best, low, high in zip(curve.budgets, curve.best, *curve.band, strict=True):
+            yield [curve.name, k, best, low, high]

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from saddle.report.figures.style import (
-    new,
-    shorten,
-)
+from saddle.report.figures import style
 from saddle.report.settings import Setting, compact
 from saddle.report.study import Study
 
@@ -32,8 +28,8 @@ def parallel(study: Study) -> Figure | None:
     spread = 0.012 if len(rows) < 100 else 0.035  # so that lines that share levels stay visible
     lines[:, :-1] += spread * np.sin(2.4 * np.arange(len(rows)))[:, None]
     draw = study.best_first(study.scores[rows])[::-1]
-    colour_map = mpl.colormaps["YlGnBu" if study.higher else "YlGnBu_r"]
-    figure, grid = new(3.9)
+    colour_map = style.colour_map(study)
+    figure, grid = style.new(3.9)
     axes = grid[0, 0]
     x = np.arange(lines.shape[1], dtype=float)
     colours = colour_map(0.15 + 0.85 * final if study.higher else 0.85 * final)
@@ -48,31 +44,20 @@ def parallel(study: Study) -> Figure | None:
         axes.annotate(compact(value), (x[-1], height), (5, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_xlim(-0.35, x[-1] + 0.3)
     axes.set_ylim(-0.06, 1.06)
-    axes.set_xticks(x, [shorten(study.settings[j].name, 22) for j in order] + [study.score])
+    axes.set_xticks(x, [style.shorten(study.settings[j].name, 22) for j in order] + [study.score])
     for text in axes.get_xticklabels():
         text.set(rotation=20 if len(order) > 5 else 0, ha="right" if len(order) > 5 else "center", fontweight="bold")
     axes.set_yticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    style.bare(axes)
     return figure
 
 
 def axis_height(setting: Setting, value: Any) -> float:
     """Where a value lies on its axis, from 0 to 1: a list is spread evenly, a searched range by its numbers."""
     if not setting.searched:
-        return index_of(setting, value) / max(len(setting.values) - 1, 1)
+        return setting.values.index(value) / max(len(setting.values) - 1, 1)
     low, high = setting.position(setting.values[0]), setting.position(setting.values[-1])
     return (setting.position(value) - low) / (high - low)
-
-
-def index_of(setting: Setting, value: Any) -> int:
-    """The number of a value among a setting's; true and 1 differ."""
-    same = (
-        n
-        for n, each in enumerate(setting.values)
-        if each == value and isinstance(each, bool) == isinstance(value, bool)
-    )
-    return next(same)
 
 
 def axis_labels(axes: Axes, position: int, setting: Setting) -> None:
@@ -82,7 +67,7 @@ def axis_labels(axes: Axes, position: int, setting: Setting) -> None:
         marks = [(h, ends[0] + h * (ends[1] - ends[0])) for h in (0, 0.25, 0.5, 0.75, 1)]
         texts = [(h, compact(10**value if setting.logarithmic else value)) for h, value in marks]
     else:
-        texts = [(axis_height(setting, value), shorten(setting.short(value), 16)) for value in setting.values]
+        texts = [(axis_height(setting, value), style.shorten(setting.short(value), 16)) for value in setting.values]
     for height, text in texts:
         axes.annotate(text, (position, height), (-4, 0), textcoords="offset points", ha="right", va="center",
                       fontsize=7.5, zorder=4, bbox={"fc": "white", "alpha": 0.92, "lw": 0, "pad": 1.2})  # fmt: skip

@@ -4,65 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from saddle.report.settings import Setting
+from saddle.report.settings import CHOICE, Setting
 from saddle.report.study import Study
 
-INK, SOFT, ACCENT = "#222222", "#767676", "#0072b2"
+INK, SOFT, ACCENT, SECOND = "#222222", "#767676", "#0072b2", "#56b4e9"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5c2e", "#4d4d4d")
 DIVERGED, COLLAPSED, FAILED = "#d55e00", "#e69f00", "#a6a6a6"
 WIDTH = 9.2  # inches
-SHOWN = 40  # combinations in one figure
-CURVES = 240  # training curves drawn one by one
-PAIRS = 6  # interaction maps on the page
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#9a9a9a",
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "grid.color": "#ececec",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "text.parse_math": False,
-}
+LOOK = Path(__file__).with_name("report.mplstyle")  # of all figures, as matplotlib reads it
+
+Place = Literal["outside upper right", "outside lower center"]
 
 
-def styled() -> Any:
-    """The style of all figures, as a context."""
-    return mpl.rc_context(STYLE)
-
-
-def new(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+def new(height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, np.ndarray]:
     """A figure with a grid of axes: [rows, columns]."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def tidy(axis: Any, numbers: Sequence[float] | np.ndarray) -> None:
@@ -78,15 +45,21 @@ def tidy(axis: Any, numbers: Sequence[float] | np.ndarray) -> None:
 
 
 def score_axis(study: Study, axes: Axes, which: str) -> None:
-    """Scale and ticks of an axis that shows the score."""
+    """Scale and ticks of the axis ("x" or "y") that shows the score."""
     if study.logarithmic:
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        tidy(axes.xaxis if which == "x" else axes.yaxis, study.scores)
+        axes.set(**{f"{which}scale": "log"})
+        tidy(getattr(axes, f"{which}axis"), study.scores)
 
 
-def goodness(study: Study) -> str:
-    """Which direction of the score is better, in brackets."""
-    return f"{study.score} ({'higher' if study.higher else 'lower'} is better)"
+def colour_map(study: Study) -> mpl.colors.Colormap:
+    """Colours of scores, of which darker is better."""
+    return mpl.colormaps["YlGnBu" if study.higher else "YlGnBu_r"]
+
+
+def bare(axes: Axes) -> None:
+    """Axes without lines: their labels stay."""
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def shorten(text: str, length: int = 46) -> str:
@@ -96,36 +69,27 @@ def shorten(text: str, length: int = 46) -> str:
 
 def brief(setting: Setting, value: Any) -> str:
     """A value with the last part of its key, which a choice of a group does not need."""
-    named = setting.key.startswith("choices.") and not setting.numeric
-    return (
-        setting.short(value)
-        if named and value not in (None, "none")
-        else f"{setting.name.rpartition('.')[2]} {setting.short(value)}"
-    )
+    if setting.key.startswith(CHOICE) and not setting.numeric and value not in (None, "none"):
+        return setting.short(value)
+    return f"{setting.name.rpartition('.')[2]} {setting.short(value)}"
+
+
+def colour(level: int) -> str:
+    """The colour of a level of the setting that colours show."""
+    return COLOURS[level % len(COLOURS)]
 
 
 def colours_of(study: Study, by: int | None) -> dict[int, str]:
     """The colour of each run: that of its level."""
-    if by is None:
-        return {}
-    return {i: COLOURS[n % len(COLOURS)] for n, level in enumerate(study.levels[by]) for i in level.rows}
+    return {i: colour(n) for n, level in enumerate(study.levels[by] if by is not None else ()) for i in level.rows}
 
 
-def level_legend(study: Study, by: int | None, **options: Any) -> dict[str, Any]:
-    """Arguments of a legend that names the levels of a setting."""
-    levels = study.levels[by] if by is not None else []
-    handles = [Line2D([], [], color=COLOURS[n % len(COLOURS)], lw=2.2) for n in range(len(levels))]
-    title = study.settings[by].name if by is not None else None
-    names = [level.name for level in levels]
+def level_legend(figure: Figure, study: Study, by: int, place: Place) -> None:
+    """A legend that names the levels of a setting."""
+    names = [level.name for level in study.levels[by]]
+    handles = [Line2D([], [], color=colour(n), lw=2.2) for n in range(len(names))]
     across = max(1, 110 // (8 + max(map(len, names), default=1)))  # entries of this length in the width of a figure
-    return {
-        "handles": handles,
-        "labels": names,
-        "ncols": min(8, across),
-        "title": title,
-        "title_fontsize": 8,
-        **options,
-    }
+    figure.legend(handles, names, ncols=min(8, across), title=study.settings[by].name, title_fontsize=8, loc=place)
 
 
 def panels(count: int, height: float, most: int = 4) -> tuple[Figure, list[Axes]]:
