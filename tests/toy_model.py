@@ -60,6 +60,11 @@ class Toy(LightningModule):
         self.iteration = 0
         self.stop_vote = self.stop_votes = 0.0
         self.scores: dict[str, float] = {}
+        self.skipped, self.warnings = 0, []
+
+    @property
+    def kimg(self) -> float:
+        return self.iteration * IMAGES / 1000
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         self.inject()
@@ -140,7 +145,7 @@ def make_trainer(folder: Path, callbacks: list[Callback], devices: int = 1) -> T
 def fit(cfg: Any, folder: RunFolder) -> str:
     """Train the toy."""
     iterations, minutes = length(cfg)
-    life = Life(folder, iterations, minutes, IMAGES, cfg.log_every)
+    life = Life(folder, iterations, minutes, cfg.log_every)
     checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor)
     callbacks = [Scalars(cfg.log_every, cfg.evaluation.every), life, checkpointer]
     trainer = make_trainer(folder.path, callbacks, cfg.trainer.devices)

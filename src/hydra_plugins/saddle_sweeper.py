@@ -6,7 +6,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from saddle.sweep import search
+from saddle.sweep.search.agent import write_wandb_sweep
+from saddle.sweep.search.start import begin
 
 
 class SearchSweeper(Sweeper):
@@ -26,7 +27,7 @@ class SearchSweeper(Sweeper):
             InputError: if a cell is wrong; then no job has started.
         """
         assert self.config is not None
-        search.begin(self.config, arguments)
+        begin(self.config, arguments)
 
 
 class WandbSweeper(SearchSweeper):
@@ -39,4 +40,4 @@ class WandbSweeper(SearchSweeper):
             InputError: if a cell is wrong.
         """
         assert self.config is not None
-        search.write_wandb_sweep(self.config, arguments)
+        write_wandb_sweep(self.config, arguments)

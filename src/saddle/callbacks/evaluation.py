@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torchmetrics import Metric
 
 from saddle.callbacks import paused, record
 from saddle.metrics.evaluator import Evaluator
-from saddle.run.life import Life, iteration_of
+from saddle.run.life import Life
 
 
 class Evaluation(Callback):
@@ -33,29 +33,27 @@ class Evaluation(Callback):
         self.every, self.seed = every, seed
         self._last = -1
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Fetch or train what the extractors need."""
         self.evaluator.prepare(trainer.datamodule)  # type: ignore[attr-defined]
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Evaluate where an interval ends."""
-        if self.every and iteration_of(pl_module) % self.every == 0:
+        if self.every and pl_module.iteration % self.every == 0:
             self.evaluate(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Evaluate once more, unless that was just done, nothing was trained, or the run was cut short, to be resumed.
 
         A row of scores at the place of the cut would tell a resumed run from one that was never interrupted.
         """
         cut = any(life.status != "done" for life in trainer.callbacks if isinstance(life, Life))  # type: ignore[attr-defined]
-        if iteration_of(pl_module) not in (0, self._last) and not cut:
+        if pl_module.iteration not in (0, self._last) and not cut:
             self.evaluate(trainer, pl_module)
 
-    def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def evaluate(self, trainer: Trainer, pl_module: Any) -> None:
         """Score and record; every process takes part, and none of it counts as training time."""
-        self._last = iteration_of(pl_module)
+        self._last = pl_module.iteration
         with paused(trainer):
             scores = self.evaluator.evaluate(pl_module, trainer.datamodule, seed=self.seed)  # type: ignore[attr-defined]
             record(trainer, scores, self._last)

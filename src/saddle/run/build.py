@@ -155,8 +155,3 @@ def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN
     model.load_state_dict(checkpoint["state_dict"])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return cfg, model.eval()
-
-
-def build_loggers(cfg: DictConfig, folder: Path) -> list:
-    """The loggers of the configuration."""
-    return [instantiate(node, folder=str(folder)) for node in cfg.logger.values()]

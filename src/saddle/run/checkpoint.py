@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from saddle.errors import InputError
@@ -189,27 +189,27 @@ class Checkpointer(Callback):
         """Take up the best score so far."""
         self.best = state_dict["best"]
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         """Save where it is time, and as soon as it is clear that the run ends."""
         self.save_best(trainer, pl_module)
-        if trainer.should_stop or int(pl_module.iteration) % self.every == 0:  # type: ignore[arg-type]
+        if trainer.should_stop or pl_module.iteration % self.every == 0:
             self.save_last(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run, its final scores known."""
         self.save_best(trainer, pl_module)
         self.save_last(trainer, pl_module)
 
-    def save_last(self, trainer: Trainer, module: LightningModule) -> None:
+    def save_last(self, trainer: Trainer, module: Any) -> None:
         """Save last.ckpt, unless it has all that is there to be saved."""
-        seen = (int(module.iteration), dict(getattr(module, "scores", {})))  # type: ignore[arg-type]
+        seen = (module.iteration, dict(module.scores))
         if seen != self._saved:
             self._save(trainer, LAST)
             self._saved = seen
 
-    def save_best(self, trainer: Trainer, module: LightningModule) -> None:
+    def save_best(self, trainer: Trainer, module: Any) -> None:
         """Save best.ckpt if the monitored score is better than ever before."""
-        score = getattr(module, "scores", {}).get(self.monitor) if self.monitor else None
+        score = module.scores.get(self.monitor)
         if score is not None and improves(str(self.monitor), float(score), self.best):
             self.best = float(score)
             self._save(trainer, BEST)

@@ -1,7 +1,8 @@
-"""How the processes of a run that start by themselves learn from the first one where its folder is.
+"""The processes of a run: which is the first, and how all of them know its folder. Free of torch until it is needed.
 
-torchrun, srun and a command on each of several machines start their processes without knowing of each other's folders.
-They all know one address, at which torch keeps a store of keys for them anyway. Free of torch until it is needed.
+A process that Lightning starts learns the folder from the environment (`RUN_DIR`). torchrun, srun and a command on each
+of several machines start processes that know nothing of each other but one address, at which torch keeps a store of
+keys for them anyway: there the first one says where the folder is.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from typing import Any
 
 from saddle.config.check import processes
 from saddle.errors import InputError
+from saddle.run.folder import RunFolder, make_unique
 
+RUN_DIR = "SADDLE_RUN_DIR"  # tells the processes that a run starts where its folder is
 PATIENCE = timedelta(minutes=10)  # for all processes to be there
 KEY = "saddle/run_folder"
+
+_kept: list[Any] = []
 
 
 def launched() -> int | None:
@@ -26,6 +31,15 @@ def launched() -> int | None:
     if "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):  # srun
         return int(os.environ.get("SLURM_NTASKS", "1"))
     return None
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes: rank 0, as far as the environment tells before training."""
+    if "RANK" in os.environ:  # torchrun
+        return os.environ["RANK"] == "0"
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:  # srun
+        return os.environ["SLURM_PROCID"] == "0"
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def refuse_other_count(config: Mapping[str, Any]) -> None:
@@ -42,10 +56,30 @@ def refuse_other_count(config: Mapping[str, Any]) -> None:
         )
 
 
-def several_commands(config: Mapping[str, Any]) -> bool:
-    """Whether other processes of this run do not descend from the first one."""
-    nodes = int(config["trainer"]["num_nodes"])
-    return (launched() or 1) > 1 or (nodes > 1 and "NODE_RANK" in os.environ)
+def new_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder:
+    """The folder of a new run, the same for all its processes.
+
+    Args:
+        config: of the run.
+        wanted: `hydra.run.dir`.
+        given: whether the user named it; else the first process makes it, unique by a suffix.
+
+    Raises:
+        InputError: if it holds a run, or this process cannot know the folder that another one made.
+    """
+    if RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":  # descends from a process that knows it
+        return RunFolder(os.environ[RUN_DIR])
+    first, folder = is_first_process(), RunFolder(wanted)
+    if given:
+        if first and folder.config_file.exists():
+            remedy = f"continue it by resume={wanted}, or choose another hydra.run.dir"
+            raise InputError(f"{wanted} holds a run already: {remedy}")
+        return folder
+    if (launched() or 1) > 1 or (int(config["trainer"]["num_nodes"]) > 1 and "NODE_RANK" in os.environ):
+        return RunFolder(agree(first, lambda: make_unique(folder.path)))
+    if not first:
+        raise InputError("processes that start by themselves need one folder: give hydra.run.dir=DIR")
+    return RunFolder(make_unique(folder.path))
 
 
 def agree(first: bool, make: Callable[[], Path]) -> Path:
@@ -58,8 +92,9 @@ def agree(first: bool, make: Callable[[], Path]) -> Path:
     Raises:
         InputError: if the address is not known, or the first process does not answer.
     """
-    import torch.distributed as dist
+    from torch.distributed import TCPStore
 
+    address, port = os.environ.get("MASTER_ADDR"), int(os.environ.get("MASTER_PORT", "0"))
     if "RANK" not in os.environ and "SLURM_PROCID" in os.environ:
         from lightning.fabric.plugins.environments import SLURMEnvironment
 
@@ -68,8 +103,6 @@ def agree(first: bool, make: Callable[[], Path]) -> Path:
         except RuntimeError as error:  # e.g. --ntasks, where Lightning needs --ntasks-per-node
             raise InputError(f"SLURM: {error}") from None
         address, port = environment.main_address, environment.main_port
-    else:
-        address, port = os.environ.get("MASTER_ADDR", ""), int(os.environ.get("MASTER_PORT", "0"))
     if not address or not port:
         raise InputError("several machines need MASTER_ADDR and MASTER_PORT, the same everywhere, and NODE_RANK")
     hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun's agent keeps the store
@@ -77,7 +110,7 @@ def agree(first: bool, make: Callable[[], Path]) -> Path:
     folder = make() if first else None
     try:
         # torch opens the same store again when training begins: hence several tenants, and the reference that is kept
-        store = dist.TCPStore(address, port, None, first and not hosted, PATIENCE, False, multi_tenant=True)
+        store = TCPStore(address, port, None, first and not hosted, PATIENCE, False, multi_tenant=True)
         _kept.append(store)
         if folder is not None:
             store.set(key, str(folder.resolve()))
@@ -85,6 +118,3 @@ def agree(first: bool, make: Callable[[], Path]) -> Path:
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"the first process of the run does not answer at {address}:{port}: {reason}") from None
-
-
-_kept: list[Any] = []
