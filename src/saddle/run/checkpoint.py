@@ -16,14 +16,14 @@ from torch import nn
 
 from saddle.errors import InputError
 from saddle.run.direction import higher_is_better
-from saddle.run.folder import sync_folder
+from saddle.run.folder import replacing
 from saddle.run.stopwatch import paused
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint beside its target, syncs it to the disk, then renames it; loads tensors and plain data only.
+    """Writes a checkpoint beside its target, which it then replaces at once; loads tensors and plain data only.
 
     The last.ckpt before the newest is kept as previous.ckpt.
     """
@@ -36,16 +36,18 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            write(checkpoint, beside)
-            if path.name == LAST and path.exists():
-                keep(path, path.with_name(PREVIOUS))
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+            with replacing(path) as file:
+                torch.save(dict(checkpoint), file)
+                if path.name == LAST and path.exists():
+                    keep(path, path.with_name(PREVIOUS))
+        except (OSError, RuntimeError) as error:  # torch turns the file's OSError into a RuntimeError
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__cause__ or cause.__context__
+            reason = getattr(cause, "strerror", None) or str(error)
+            message = f"{path.parent}: the checkpoint could not be written ({reason}); the one before is still good"
+            raise OSError(message) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -60,26 +62,6 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
-
-
-def write(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint and wait until the disk has it.
-
-    Raises:
-        OSError: if the disk does not take it.
-    """
-    try:
-        with open(path, "wb") as file:
-            torch.save(dict(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch turns the file's OSError into a RuntimeError
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
-        reason = getattr(cause, "strerror", None) or str(error)
-        message = f"{path.parent}: the checkpoint could not be written ({reason}); the one before is still good"
-        raise OSError(message) from error
 
 
 def keep(path: Path, previous: Path) -> None:

@@ -6,9 +6,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
@@ -20,19 +21,26 @@ from saddle.run.status import describe
 FAULTS = ("failed", "nonfinite")
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a text file at once: a reader, or a crash, sees the old text or the new."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when all is written: a reader, or a crash, sees the old or the new."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except OSError:
+    except BaseException:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a text file at once."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,21 +24,20 @@ KEY = "saddle/run_folder"
 _kept: list[Any] = []
 
 
-def launched() -> int | None:
-    """How many processes something else than this command has started for the run; None if the command does it."""
+def launched() -> tuple[int, int] | None:
+    """Rank of this process and number of processes, where something else than this command has started them."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun
-        return int(os.environ["WORLD_SIZE"])
+        return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):  # srun
-        return int(os.environ.get("SLURM_NTASKS", "1"))
+        return int(os.environ["SLURM_PROCID"]), int(os.environ.get("SLURM_NTASKS", "1"))
     return None
 
 
 def is_first_process() -> bool:
     """Whether this process is the one that writes: rank 0, as far as the environment tells before training."""
-    if "RANK" in os.environ:  # torchrun
-        return os.environ["RANK"] == "0"
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:  # srun
-        return os.environ["SLURM_PROCID"] == "0"
+    known = launched()
+    if known is not None:
+        return known[0] == 0
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
@@ -48,10 +47,10 @@ def refuse_other_count(config: Mapping[str, Any]) -> None:
     Raises:
         InputError: if they are not as many.
     """
-    found, wanted = launched(), processes(config)
-    if found is not None and wanted is not None and found != wanted:
+    known, wanted = launched(), processes(config)
+    if known is not None and wanted is not None and known[1] != wanted:
         raise InputError(
-            f"{found} processes were started, and trainer.devices * trainer.num_nodes are {wanted}: give "
+            f"{known[1]} processes were started, and trainer.devices * trainer.num_nodes are {wanted}: give "
             f"trainer=ddp or ddp_cpu, trainer.devices= (processes on each machine) and trainer.num_nodes="
         )
 
@@ -75,7 +74,8 @@ def new_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder
             remedy = f"continue it by resume={wanted}, or choose another hydra.run.dir"
             raise InputError(f"{wanted} holds a run already: {remedy}")
         return folder
-    if (launched() or 1) > 1 or (int(config["trainer"]["num_nodes"]) > 1 and "NODE_RANK" in os.environ):
+    _, count = launched() or (0, 1)
+    if count > 1 or (int(config["trainer"]["num_nodes"]) > 1 and "NODE_RANK" in os.environ):
         return RunFolder(agree(first, lambda: make_unique(folder.path)))
     if not first:
         raise InputError("processes that start by themselves need one folder: give hydra.run.dir=DIR")

@@ -112,7 +112,8 @@ class WandbRun(WandbLogger):
         run.summary.update({k: int(v) if isinstance(v, bool) else v for k, v in known.items()})  # so that bars show it
         best = self.folder.checkpoints / BEST
         if self.artifact and best.is_file():
-            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=scores_of(results))
+            scores = {k: v for k, v in results.items() if k.startswith("eval/")}
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=scores)
             artifact.add_file(str(best))
             run.log_artifact(artifact, aliases=["best"])
         run.finish(exit_code=EXIT_STATUS.get(results.get("status", ""), FAILED))
@@ -155,8 +156,3 @@ def code_version() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     changed = git("status", "--porcelain", "--untracked-files=no")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
-
-
-def scores_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores among the entries of results.json."""
-    return {name: value for name, value in results.items() if name.startswith("eval/")}

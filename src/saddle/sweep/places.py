@@ -31,7 +31,7 @@ POLL_SECONDS = 0.05
 GRACE_SECONDS = 15.0  # between asking a process tree to end and killing it
 
 
-class Started:
+class Started(Protocol):
     """A job that was started.
 
     Attributes:
@@ -42,15 +42,12 @@ class Started:
 
     def poll(self) -> int | None:
         """Its exit status, minus a signal if that ended it, or None while it runs."""
-        raise NotImplementedError
 
     def tell(self, number: int) -> None:
         """Send a signal to all its processes."""
-        raise NotImplementedError
 
     def end(self) -> None:
         """End it, and wait until it has ended: it may save first, but this machine grants it `GRACE_SECONDS` only."""
-        raise NotImplementedError
 
 
 class Place(Protocol):

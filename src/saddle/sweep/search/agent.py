@@ -55,7 +55,7 @@ def _wandb_parameter(axis: Axis) -> dict[str, Any]:
     return {"distribution": "log_uniform_values" if axis.log else "uniform", "min": axis.low, "max": axis.high}
 
 
-def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
+def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> None:
     """Write wandb_sweep.yaml into the sweep folder instead of running anything.
 
     Raises:
@@ -70,4 +70,3 @@ def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
     sweep = wandb_sweep(space, options, program, project, entity)
     write_atomic(path, yaml.safe_dump(sweep, sort_keys=False))
     print(f"{path}: start it by `wandb sweep {path}` and run `wandb agent` where it says", flush=True)
-    return path
