@@ -17,7 +17,6 @@ from torch import nn
 from saddle.errors import InputError
 from saddle.run.direction import higher_is_better
 from saddle.run.folder import replacing
-from saddle.run.stopwatch import paused
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
@@ -173,31 +172,25 @@ class Checkpointer(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         """Save where it is time, and as soon as it is clear that the run ends."""
-        self.save_best(trainer, pl_module)
-        if trainer.should_stop or pl_module.iteration % self.every == 0:
-            self.save_last(trainer, pl_module)
+        self.save(trainer, pl_module, last=trainer.should_stop or pl_module.iteration % self.every == 0)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run, its final scores known."""
-        self.save_best(trainer, pl_module)
-        self.save_last(trainer, pl_module)
+        self.save(trainer, pl_module, last=True)
 
-    def save_last(self, trainer: Trainer, module: Any) -> None:
-        """Save last.ckpt, unless it has all that is there to be saved."""
-        seen = (module.iteration, dict(module.scores))
-        if seen != self._saved:
-            self._save(trainer, LAST)
-            self._saved = seen
-
-    def save_best(self, trainer: Trainer, module: Any) -> None:
-        """Save best.ckpt if the monitored score is better than ever before."""
+    def save(self, trainer: Trainer, module: Any, last: bool) -> None:
+        """Save best.ckpt if the monitored score is the best so far; if `last`, last.ckpt too, unless nothing is new."""
         score = module.scores.get(self.monitor)
         if score is not None and improves(str(self.monitor), float(score), self.best):
             self.best = float(score)
             self._save(trainer, BEST)
+        seen = (module.iteration, dict(module.scores))
+        if last and seen != self._saved:
+            self._save(trainer, LAST)
+            self._saved = seen
 
     def _save(self, trainer: Trainer, name: str) -> None:
-        with paused(trainer):
+        with trainer.stopwatch.paused():  # type: ignore[attr-defined]
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(self.folder / name, weights_only=False)  # with optimisers and callbacks

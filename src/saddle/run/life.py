@@ -71,7 +71,7 @@ class Life(Callback):
     # ------------------------------------------------------------------------------------------------ Lightning's hooks
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Hand the stopwatch to `saddle.run.stopwatch.paused`."""
+        """Let others pause the stopwatch: `with trainer.stopwatch.paused()`."""
         trainer.stopwatch = self.stopwatch  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -126,7 +126,9 @@ class Life(Callback):
                 self.folder.record(**{**self.figures(pl_module), "diverged": status == "nonfinite"})
         self.folder.end(status, exception, trainer.is_global_zero)
         for process in getattr(trainer.strategy.launcher, "procs", []):
-            await_end(process)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+            process.kill()  # if it has not ended
 
     # --------------------------------------------------------------------------------------------------- when to end
 
@@ -217,11 +219,3 @@ def peak_memory() -> int:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def await_end(process: subprocess.Popen[bytes]) -> None:
-    """Wait a little for a process that this one started; then kill it."""
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()

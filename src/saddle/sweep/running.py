@@ -12,8 +12,8 @@ from saddle.run.status import DONE, EXIT_STATUS, PRUNED, Preempted
 from saddle.sweep.jobs import FINISHED, Job, Sweep
 from saddle.sweep.places import POLL_SECONDS, Place, Started, place_of
 
-ASKED_TO_END = {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
-STATUS_OF_EXIT = {**{code: status for status, code in EXIT_STATUS.items()}, **ASKED_TO_END}
+STATUS_OF_EXIT = {code: status for status, code in EXIT_STATUS.items()}
+STATUS_OF_EXIT |= {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
 
 
 class Plan:
