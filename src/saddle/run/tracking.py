@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +35,19 @@ class WandbRun(WandbLogger):
 
     Args:
         folder: the run folder; the id of the W&B run is kept in ``wandb/id``.
-        project, entity, job_type: where and how it appears.
         mode: "online", "offline", or "auto": that of WANDB_MODE, else online where an API key is found, else offline.
         group: what it is grouped by; "auto": see `sweep_of`.
         tags: more of them, beside the names of the model, the loss, the data, the experiment and the study.
         artifact: send checkpoints/best.ckpt at the end, as the artifact model-<id of the run>.
-        options: further arguments of `wandb.init`.
+        options: further arguments of `wandb.init`: project, entity, job_type, ...
     """
 
     def __init__(
         self,
         folder: str | Path,
-        project: str,
-        entity: str | None = None,
         mode: str = "auto",
         group: str | None = "auto",
-        job_type: str = "train",
-        tags: list[str] | None = None,
+        tags: Sequence[str] = (),
         artifact: bool = False,
         **options: Any,
     ):
@@ -66,11 +62,8 @@ class WandbRun(WandbLogger):
         super().__init__(
             save_dir=folder,
             name=self.folder.path.name,
-            project=project,
-            entity=entity,
-            tags=[*dict.fromkeys([*choices_of(folder), *(tags or [])])],
+            tags=[*dict.fromkeys([*choices_of(folder), *tags])],
             group=sweep_of(folder) if group == "auto" else group,
-            job_type=job_type,
             mode=mode,  # Lightning's own argument `offline` sets a mode that wandb no longer knows
             id=kept.read_text().strip() if kept.exists() else None,
             resume="allow",

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.utils import instantiate
@@ -72,18 +71,24 @@ def place_of(config: dict[str, Any] | None) -> Place:
 
 
 class Tree(Started):
-    """A child process in a session of its own, and all that it starts."""
+    """A job as a child process in a session of its own, and all that it starts; it holds the sweep's lock too.
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path, lock: int | None = None):
-        with open(log, "ab") as file:
+    Args:
+        sweep: whose job it is.
+        job: to start; what it says goes into the output.log of its folder.
+        environment: variables beside `Sweep.environment`.
+    """
+
+    def __init__(self, sweep: Sweep, job: Job, **environment: str):
+        with open(sweep.run_folder(job).path / "output.log", "ab") as file:
             self.process = subprocess.Popen(
-                command,
-                env=environment,
+                sweep.command(job),
+                env=sweep.environment(job) | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                pass_fds=() if lock is None else (lock,),
+                pass_fds=() if sweep.lock is None else (sweep.lock,),
                 preexec_fn=end_with_parent(),
             )
 
@@ -125,15 +130,13 @@ class Here:
         self.running: list[tuple[Tree, list[str]]] = []  # and the GPUs that each has
 
     def start(self, sweep: Sweep, job: Job) -> Started:
-        """Start a job, in whose hands the sweep's lock is too."""
-        environment = sweep.environment(job)
+        """Start a job."""
         self.running = [(tree, gpus) for tree, gpus in self.running if not tree.ended()]
         gpus = gpus_here() if sweep.at_once > 1 else []
         if gpus:
             taken = [name for _, names in self.running for name in names]
             gpus = share(gpus, taken, sweep.at_once, job.processes)
-            environment[VISIBLE] = ",".join(gpus)
-        tree = Tree(sweep.command(job), environment, sweep.run_folder(job).path / "output.log", sweep.lock)
+        tree = Tree(sweep, job, **({VISIBLE: ",".join(gpus)} if gpus else {}))
         self.running.append((tree, gpus))
         return tree
 
@@ -169,8 +172,7 @@ class Errand:
 
     def __call__(self) -> int:
         """Run the job; its exit status, or minus a signal."""
-        log = self.sweep.run_folder(self.job).path / "output.log"
-        self._tree = Tree(self.sweep.command(self.job), self.sweep.environment(self.job), log)
+        self._tree = Tree(self.sweep, self.job)
         try:
             while (code := self._tree.poll()) is None:
                 time.sleep(POLL_SECONDS)
@@ -238,24 +240,20 @@ class Submitit:
 
     def start(self, sweep: Sweep, job: Job) -> Started:
         """Submit a job; submitit's own files are in the sweep folder's submitit/."""
-        if self._executor is None:
-            self._executor = self._make(sweep.folder / "submitit")
-        one = self._executor.submit(Errand(sweep, job))
-        return Elsewhere(
-            one, one.cancel, lambda error: f"submitit's job {one.job_id} ended without a result: {one.state}"
-        )
-
-    def _make(self, folder: Path) -> Any:
         try:
             import submitit
         except ImportError:
             raise InputError("hydra/launcher=submitit_... needs submitit: pip install 'saddle-gan[submitit]'") from None
-        try:
-            executor = submitit.AutoExecutor(folder, cluster=self.cluster)
-            executor.update_parameters(**self.parameters)
-        except (RuntimeError, NameError, ValueError) as error:
-            raise InputError(f"hydra/launcher=submitit_{self.cluster}: {' '.join(str(error).split())}") from None
-        return executor
+        if self._executor is None:
+            try:
+                self._executor = submitit.AutoExecutor(sweep.folder / "submitit", cluster=self.cluster)
+                self._executor.update_parameters(**self.parameters)
+            except (RuntimeError, NameError, ValueError) as error:
+                raise InputError(f"hydra/launcher=submitit_{self.cluster}: {' '.join(str(error).split())}") from None
+        one = self._executor.submit(Errand(sweep, job))
+        return Elsewhere(
+            one, one.cancel, lambda error: f"submitit's job {one.job_id} ended without a result: {one.state}"
+        )
 
 
 class Ray:
