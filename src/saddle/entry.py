@@ -41,9 +41,7 @@ def main(task: Task, config_name: str) -> None:
     """
 
     def run(composer: Composer, overrides: list[str]) -> int:
-        config = checked(composer, overrides, config_name)
-        HydraConfig.instance().set_config(composer.compose(overrides))
-        task(OmegaConf.create(config))
+        task(OmegaConf.create(checked(composer, overrides, config_name)))
         return DONE
 
     sys.exit(dispatch(task, config_name, run))

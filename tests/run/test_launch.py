@@ -97,3 +97,15 @@ def test_a_process_that_rank_0_started_uses_its_folder(project: Path, monkeypatc
     with pytest.raises(InputError, match=r"hydra\.run\.dir"):
         new_folder(ALONE, "a", given=False)
     assert new_folder(ALONE, "a", given=True).path == Path("a")
+
+
+def test_in_an_interactive_allocation_this_machine_starts_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"}.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not is_first_process()
+    monkeypatch.setenv("SLURM_JOB_NAME", "saddle")  # by srun
+    assert is_first_process()
