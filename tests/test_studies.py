@@ -16,8 +16,8 @@ from saddle.config import resolvers
 from saddle.config.check import checked, scores
 from saddle.config.compose import Composer
 from saddle.errors import InputError
-from saddle.sweep import search
-from saddle.sweep.search import Options, Space
+from saddle.sweep.search.options import Options, make, validate
+from saddle.sweep.search.space import Space
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted(path.stem for path in (ROOT / "conf" / "study").glob("*.yaml"))
@@ -98,7 +98,7 @@ def test_the_options_of_a_search(name: str, composer: Composer) -> None:
     assert all(objective.failed for objective in options.objectives)
     pytest.importorskip("optuna")
     assert all(axis.distribution() for axis in varied.axes)
-    sampler = search.make(options.sampler, seed=3)
+    sampler = make(options.sampler, seed=3)
     assert type(sampler).__name__ == {"nsga2_dcgan": "NSGAIISampler", "tpe_dcgan": "TPESampler"}[name]
 
 
@@ -108,7 +108,7 @@ def test_a_search_by_another_sweeper(other: str, composer: Composer) -> None:
     options = Options.read(OmegaConf.to_container(config.hydra.sweeper, resolve=True))  # type: ignore[arg-type]
     assert options.pruner and options.pruner["n_warmup_steps"] == 400
     pytest.importorskip("optuna")
-    assert type(search.make(options.pruner)).__name__ == "MedianPruner"
+    assert type(make(options.pruner)).__name__ == "MedianPruner"
 
 
 def test_one_rate_for_both_players_in_lr_beta(composer: Composer) -> None:
@@ -120,7 +120,7 @@ def test_a_wrong_cell_of_a_study_is_refused(composer: Composer) -> None:
     varied = Space.read(["study=width", "model.width=8,-3"])
     with pytest.raises(InputError, match=r"cell \(model.width=-3\): model.width=-3: must be at least 1"):
         pytest.importorskip("optuna")
-        search.validate(varied, Options.read(sweeper(composer, "tpe_dcgan")), lambda cell: check(composer, [*cell]))
+        validate(varied, Options.read(sweeper(composer, "tpe_dcgan")), lambda cell: check(composer, [*cell]))
 
 
 # ------------------------------------------------------------------------------------------ WGAN-GP's robustness table

@@ -15,12 +15,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from saddle.callbacks import paused
 from saddle.config.check import length
 from saddle.errors import NonFinite
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable
 from saddle.run.folder import RunFolder
 from saddle.run.life import Life
-from saddle.run.stopwatch import paused
 from saddle.run.writer import CsvWriter
 
 IMAGES = 8  # per iteration
@@ -60,6 +60,11 @@ class Toy(LightningModule):
         self.iteration = 0
         self.stop_vote = self.stop_votes = 0.0
         self.scores: dict[str, float] = {}
+        self.skipped, self.warnings = 0, []
+
+    @property
+    def kimg(self) -> float:
+        return self.iteration * IMAGES / 1000
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         self.inject()
@@ -140,7 +145,7 @@ def make_trainer(folder: Path, callbacks: list[Callback], devices: int = 1) -> T
 def fit(cfg: Any, folder: RunFolder) -> str:
     """Train the toy."""
     iterations, minutes = length(cfg)
-    life = Life(folder, iterations, minutes, IMAGES, cfg.log_every)
+    life = Life(folder, iterations, minutes, cfg.log_every)
     checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor)
     callbacks = [Scalars(cfg.log_every, cfg.evaluation.every), life, checkpointer]
     trainer = make_trainer(folder.path, callbacks, cfg.trainer.devices)

@@ -6,11 +6,17 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from saddle.sweep import search
+from saddle.sweep.search.agent import write_wandb_sweep
+from saddle.sweep.search.start import begin
 
 
 class SearchSweeper(Sweeper):
-    """Lets optuna choose the cells: hydra/sweeper=random, tpe or nsga2. Its options are read from the config."""
+    """Lets optuna choose the cells: hydra/sweeper=random, tpe or nsga2. Its options are read from the config.
+
+    All cells are checked first: where one is wrong, an InputError is raised and no job has started.
+    """
+
+    work = staticmethod(begin)
 
     def __init__(self, **options: Any):
         self.config: DictConfig | None = None
@@ -20,23 +26,12 @@ class SearchSweeper(Sweeper):
         self.config = config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Check the space, then run the search.
-
-        Raises:
-            InputError: if a cell is wrong; then no job has started.
-        """
+        """Hydra's hook: work on the overrides of the command line."""
         assert self.config is not None
-        search.begin(self.config, arguments)
+        self.work(self.config, arguments)
 
 
 class WandbSweeper(SearchSweeper):
-    """Runs nothing, and writes the sweep for the agent of Weights & Biases: hydra/sweeper=wandb."""
+    """Runs nothing, and writes wandb_sweep.yaml for the agent of Weights & Biases: hydra/sweeper=wandb."""
 
-    def sweep(self, arguments: list[str]) -> None:
-        """Check the space, then write wandb_sweep.yaml into the sweep folder.
-
-        Raises:
-            InputError: if a cell is wrong.
-        """
-        assert self.config is not None
-        search.write_wandb_sweep(self.config, arguments)
+    work = staticmethod(write_wandb_sweep)

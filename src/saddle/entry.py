@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from saddle.config import resolvers
 from saddle.config.check import checked
-from saddle.config.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
+from saddle.config.compose import Composer, ambiguous, value_of
 from saddle.errors import InputError
-from saddle.run import rendezvous, signals
-from saddle.run.folder import RUN_DIR, RunFolder, is_first_process, make_unique, new_folder
+from saddle.run import signals
+from saddle.run.folder import RunFolder
+from saddle.run.launch import RUN_DIR, is_first_process, new_folder, refuse_other_count
 from saddle.run.resume import resumed
-from saddle.run.status import DONE, EXIT_STATUS, FAILED, INTERRUPTED, PREEMPTED, Preempted, status_of
-from saddle.sweep import launcher, running, search
-from saddle.sweep.jobs import LIST, quoted
+from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted, status_of
+from saddle.sweep.launcher import sweep
+from saddle.sweep.resume import resume_sweep
 
 Task = Callable[[DictConfig], object]
 Training = Callable[[DictConfig, RunFolder], str]
@@ -41,12 +41,10 @@ def main(task: Task, config_name: str) -> None:
     """
 
     def run(composer: Composer, overrides: list[str]) -> int:
-        config = checked(composer, overrides)
-        HydraConfig.instance().set_config(composer.compose(overrides))
-        task(OmegaConf.create(config))
+        task(OmegaConf.create(checked(composer, overrides, config_name)))
         return DONE
 
-    sys.exit(reported(lambda: dispatch(task, config_name, run)))
+    sys.exit(dispatch(task, config_name, run))
 
 
 def main_training(task: Training, config_name: str = "train") -> None:
@@ -58,51 +56,40 @@ def main_training(task: Training, config_name: str = "train") -> None:
         config_name: the primary config in `conf/`.
     """
     signals.install()
-    sys.exit(reported(lambda: dispatch(task, config_name, lambda composer, words: train(task, composer, words))))
-
-
-def reported(command: Callable[[], int]) -> int:
-    """Call `command`; what it raises becomes one line, or a traceback where the fault is not the user's."""
-    try:
-        return command()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Preempted:
-        return PREEMPTED
-    except Exception:
-        traceback.print_exc()
-    return FAILED
+    sys.exit(dispatch(task, config_name, lambda composer, overrides: train(task, composer, overrides)))
 
 
 def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer, list[str]], int]) -> int:
-    """Serve Hydra's own flags by Hydra, a sweep by child processes, and a single run by `run`; the exit status."""
+    """Serve Hydra's own flags by Hydra, a sweep by child processes, and a single run by `run`; the exit status.
+
+    What is raised becomes one line, or a traceback where the fault is not the user's.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors come through
     resolvers.register()
-    args = get_args_parser().parse_args()
-    script = Path(inspect.getfile(task)).resolve()
-    conf = Path(args.config_path or script.parent.parent / "conf").resolve()
-    name = args.config_name or config_name
-
-    def by_hydra() -> None:
-        hydra.main(version_base="1.3", config_path=str(conf), config_name=name)(task)()
-
-    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
-        by_hydra()
-        return DONE
-    composer = Composer(conf, name, [os.path.abspath(args.config_dir)] if args.config_dir else [])
-    with composer:
-        single = [text for text in args.overrides if not ambiguous(text)]
-        if args.multirun and value_of(single, "resume") is not None:
-            return resume_sweep(composer, args.overrides)
-        if not args.multirun and composer.compose(single).hydra.mode != RunMode.MULTIRUN:
-            return run(composer, args.overrides)
-        folder = sweep_folder(composer, single)
-    return sweep(by_hydra, composer, args, folder)
-
-
-# ----------------------------------------------------------------------------------------------------------- one run
+    try:
+        args = get_args_parser().parse_args()
+        script = Path(inspect.getfile(task)).resolve()
+        conf = Path(args.config_path or script.parent.parent / "conf").resolve()
+        name = args.config_name or config_name
+        by_hydra = hydra.main(version_base="1.3", config_path=str(conf), config_name=name)(task)
+        if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
+            by_hydra()
+            return DONE
+        composer = Composer(conf, name, [os.path.abspath(args.config_dir)] if args.config_dir else [])
+        with composer:
+            single = [text for text in args.overrides if not ambiguous(text)]
+            if args.multirun and value_of(single, "resume") is not None:
+                return resume_sweep(composer, args.overrides)
+            if not args.multirun and composer.compose(single).hydra.mode != RunMode.MULTIRUN:
+                return run(composer, args.overrides)
+        return sweep(by_hydra, composer, args.overrides)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except (KeyboardInterrupt, Preempted) as asked:
+        return EXIT_STATUS[status_of(asked)]
+    except Exception:
+        traceback.print_exc()
+    return FAILED
 
 
 def train(task: Training, composer: Composer, overrides: list[str]) -> int:
@@ -112,29 +99,18 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
         if folder.finished(config):
             print(f"{folder.path}: the run is finished; to go on, give more iterations= or minutes=")
             return DONE
+        hydra_config = composer.compose([])
     else:
-        config = checked(composer, overrides)
-        rendezvous.refuse_other_count(config)
-        wanted = composer.compose(overrides).hydra.run.dir
-        folder = begin_folder(config, wanted, given=value_of(overrides, "hydra.run.dir") is not None)
+        config, hydra_config = checked(composer, overrides, "train"), composer.compose(overrides)
+        refuse_other_count(config)
+        folder = new_folder(config, hydra_config.hydra.run.dir, value_of(overrides, "hydra.run.dir") is not None)
     config["resume"] = None
-    hydra_config = composer.compose(overrides if not value_of(overrides, "resume") else [])
     hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
     HydraConfig.instance().set_config(hydra_config)
     if is_first_process():
         folder.begin(config)
-        os.environ[RUN_DIR] = str(folder.path.resolve())
+    os.environ[RUN_DIR] = str(folder.path.resolve())
     return live(task, OmegaConf.create(config), folder)
-
-
-def begin_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder:
-    """The folder of a new run, the same for all its processes."""
-    descends = RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"  # from a process that knows it
-    if given or descends or not rendezvous.several_commands(config):
-        return new_folder(wanted, given)
-    folder = rendezvous.agree(is_first_process(), lambda: new_folder(wanted, given=False).path)
-    os.environ[RUN_DIR] = str(folder.resolve())  # for the processes that this one starts
-    return RunFolder(folder)
 
 
 def live(task: Training, config: DictConfig, folder: RunFolder) -> int:
@@ -154,49 +130,3 @@ def live(task: Training, config: DictConfig, folder: RunFolder) -> int:
     status = folder.end(status, error, first)
     # Lightning kills rank 0 when another process ends badly, so the others keep quiet about ends that all agree on
     return EXIT_STATUS[status] if first or status == "failed" else DONE
-
-
-# ----------------------------------------------------------------------------------------------------------- a sweep
-
-
-def resume_sweep(composer: Composer, overrides: list[str]) -> int:
-    """Run what is not done in the sweep folder that `-m resume=DIR` names; the exit status."""
-    others = [text for text in overrides if parse(text).key_or_group != "resume"]
-    if others:
-        raise InputError(f"-m resume=SWEEP_DIR takes no other option: leave out {' '.join(others)}")
-    folder, script = str(value_of(overrides, "resume")), launcher.this_script()
-    if search.is_search(folder):
-        return search.resume(folder, script, composer)
-    return running.resume_sweep(folder, script)
-
-
-def sweep_folder(composer: Composer, overrides: list[str]) -> Path:
-    """Make the folder of a sweep.
-
-    Args:
-        composer: of the configs.
-        overrides: those of the command line that have one value.
-
-    Raises:
-        InputError: if the named folder holds a sweep.
-    """
-    wanted = Path(composer.compose(overrides).hydra.sweep.dir)
-    if value_of(overrides, "hydra.sweep.dir") is None:
-        return make_unique(wanted)
-    if (wanted / LIST).exists():
-        raise InputError(f"{wanted} holds a sweep already: continue it by -m resume={wanted}, or choose another folder")
-    return wanted
-
-
-def sweep(by_hydra: Callable[[], None], composer: Composer, args: argparse.Namespace, folder: Path) -> int:
-    """Let Hydra's sweeper name the jobs, and run them in `folder`; the exit status."""
-    sys.argv.append(f"hydra.sweep.dir={quoted(folder)}")
-    try:
-        by_hydra()
-    except COMPOSITION_ERRORS as error:
-        with composer:
-            raise InputError(composer.explain(error, [*filter(ambiguous, args.overrides)], sweep=True)) from None
-    finally:
-        launcher.discard_unused(folder)
-    print(f"sweep folder: {folder}")
-    return FAILED if launcher.failed_jobs else DONE

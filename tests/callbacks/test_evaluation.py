@@ -83,7 +83,7 @@ def test_when(run, every, iterations, when):
 @pytest.mark.parametrize(("status", "when"), [("done", [5, 7]), ("preempted", [5]), ("interrupted", [5])])
 def test_a_run_that_was_cut_short_is_not_scored_at_the_cut(run, tmp_path, status, when):
     trainer, model = run
-    life = Life(RunFolder(tmp_path / "run"), None, None, 64, 50)
+    life = Life(RunFolder(tmp_path / "run"), None, None, 50)
     life.status = status
     trainer.callbacks = [life]
     callback = Evaluation({"frechet": FrechetDistance(ClassifierExtractor("digits"))}, 5, samples=24)

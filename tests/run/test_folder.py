@@ -9,27 +9,13 @@ from pathlib import Path
 import pytest
 
 from saddle.errors import InputError, NonFinite
-from saddle.run.folder import RUN_DIR, RunFolder, is_first_process, job_name, make_unique, new_folder, write_atomic
+from saddle.run.folder import RunFolder, make_unique, write_atomic
 
 
 def test_folders_of_one_second_do_not_clash(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: make_unique(tmp_path / "logs" / "now"), range(20)))
     assert {path.name for path in made} == {"now", *(f"now-{i}" for i in range(1, 20))}
-
-
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        (["model=dcgan", "loss=hinge"], "3_model-dcgan_loss-hinge"),
-        (["penalty=[r1,lecam]", "model.g_lr=1e-3"], "3_penalty-r1-lecam-_model.g_lr-1e-3"),
-        (["+data.path='/a b/c=d'"], "3_data.path-a-b-c-d"),
-        ([], "3"),
-    ],
-)
-def test_names_of_jobs_hold_nothing_that_hydra_reads(overrides: list[str], name: str) -> None:
-    assert job_name(3, overrides) == name
-    assert len(job_name(3, ["x" * 500])) < 200
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,27 +30,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_with_a_run_is_refused(project: Path) -> None:
-    RunFolder("a").begin({"seed": 0})
-    with pytest.raises(InputError, match="resume=a"):
-        new_folder("a", given=True)
-    Path("b").mkdir()
-    assert new_folder("b", given=True).path == Path("b")
-    assert new_folder("a", given=False).path == Path("a-1")
-
-
-def test_a_process_that_rank_0_started_uses_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(RUN_DIR, "/elsewhere")
-    assert new_folder("a", given=False).path == Path("a")  # rank 0 of another run
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not is_first_process()
-    assert new_folder("a", given=True).path == Path("/elsewhere")
-    monkeypatch.delenv(RUN_DIR)
-    with pytest.raises(InputError, match=r"hydra\.run\.dir"):
-        new_folder("a", given=False)
-    assert new_folder("a", given=True).path == Path("a")
 
 
 def test_results_are_merged_and_free_of_nan(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 from toy_run import QUICK, Run
 
 from saddle.errors import InputError
-from saddle.run.rendezvous import agree, refuse_other_count
+from saddle.run.folder import RunFolder
+from saddle.run.launch import RUN_DIR, agree, is_first_process, new_folder, refuse_other_count
 
 HERE = Path(__file__).parents[1]
+ALONE = {"trainer": {"num_nodes": 1}}
 
 
 def port() -> str:
@@ -74,3 +76,36 @@ def test_the_address_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match="MASTER_ADDR"):
         agree(True, Path)
+
+
+def test_a_folder_with_a_run_is_refused(project: Path) -> None:
+    RunFolder("a").begin({"seed": 0})
+    with pytest.raises(InputError, match="resume=a"):
+        new_folder(ALONE, "a", given=True)
+    Path("b").mkdir()
+    assert new_folder(ALONE, "b", given=True).path == Path("b")
+    assert new_folder(ALONE, "a", given=False).path == Path("a-1")
+
+
+def test_a_process_that_rank_0_started_uses_its_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RUN_DIR, "/elsewhere")
+    assert new_folder(ALONE, "a", given=False).path == Path("a")  # rank 0 of another run
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not is_first_process()
+    assert new_folder(ALONE, "a", given=True).path == Path("/elsewhere")
+    monkeypatch.delenv(RUN_DIR)
+    with pytest.raises(InputError, match=r"hydra\.run\.dir"):
+        new_folder(ALONE, "a", given=False)
+    assert new_folder(ALONE, "a", given=True).path == Path("a")
+
+
+def test_in_an_interactive_allocation_this_machine_starts_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"}.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not is_first_process()
+    monkeypatch.setenv("SLURM_JOB_NAME", "saddle")  # by srun
+    assert is_first_process()

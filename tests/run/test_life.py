@@ -164,7 +164,7 @@ def test_the_stopwatch_counts_what_is_not_paused() -> None:
     ],
 )
 def test_votes_of_many_processes(tmp_path: Path, votes: list[str], status: str | None) -> None:
-    life = Life(RunFolder(tmp_path), None, 0.0, 1, 1)
+    life = Life(RunFolder(tmp_path), None, 0.0, 1)
     module: Any = SimpleNamespace(stop_vote=0.0, stop_votes=sum(VOTES[vote] for vote in votes))
     trainer: Any = SimpleNamespace(world_size=len(votes) + 2)
     assert life.end(trainer, module, 5) == status

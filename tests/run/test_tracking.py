@@ -11,7 +11,7 @@ import wandb_file
 from saddle.run import tracking
 from saddle.run.account import logged_in
 from saddle.run.folder import RunFolder
-from saddle.run.tracking import choices_of, code_version, sweep_of, wandb_logger
+from saddle.run.tracking import WandbRun, choices_of, code_version, sweep_of
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_the_mode(monkeypatch, tmp_path, mode, variable, key, expected) -> None:
         monkeypatch.setenv("WANDB_MODE", variable)
     if key:
         monkeypatch.setenv("WANDB_API_KEY", 40 * "k")
-    assert wandb_logger(str(tmp_path), "p", mode=mode)._wandb_init["mode"] == expected
+    assert WandbRun(str(tmp_path), project="p", mode=mode)._wandb_init["mode"] == expected
 
 
 def test_the_group_is_the_sweep_unless_the_user_says_otherwise(monkeypatch, tmp_path) -> None:
@@ -52,14 +52,14 @@ def test_the_group_is_the_sweep_unless_the_user_says_otherwise(monkeypatch, tmp_
     assert sweep_of(run) == "agents"
     (tmp_path / "sweep" / "jobs.json").touch()
     assert sweep_of(run) == "sweep"
-    assert wandb_logger(str(run), "p")._wandb_init["group"] == "sweep"
-    assert wandb_logger(str(run), "p", group="mine")._wandb_init["group"] == "mine"
+    assert WandbRun(str(run), project="p")._wandb_init["group"] == "sweep"
+    assert WandbRun(str(run), project="p", group="mine")._wandb_init["group"] == "mine"
     monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")
     assert sweep_of(run) == "theirs"
 
 
 def test_a_resumed_folder_is_the_same_run(tmp_path) -> None:
-    first, second = wandb_logger(str(tmp_path), "p"), wandb_logger(str(tmp_path), "p")
+    first, second = WandbRun(str(tmp_path), project="p"), WandbRun(str(tmp_path), project="p")
     assert first._wandb_init["id"] == second._wandb_init["id"]
     assert first._wandb_init["resume"] == "allow"
 
@@ -69,7 +69,7 @@ def test_tags_name_what_a_run_is_made_of(tmp_path) -> None:
     choices = {"model": "dcgan", "loss": "hinge", "data": "digits", "experiment": None, "study": "lr_beta", "x": "y"}
     RunFolder(tmp_path).begin({"choices": choices})
     assert choices_of(tmp_path) == ["dcgan", "hinge", "digits", "lr_beta"]
-    assert wandb_logger(str(tmp_path), "p", tags=["hinge", "mine"])._wandb_init["tags"] == [
+    assert WandbRun(str(tmp_path), project="p", tags=["hinge", "mine"])._wandb_init["tags"] == [
         "dcgan", "hinge", "digits", "lr_beta", "mine"
     ]  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_the_code_is_named_by_its_commit(monkeypatch, tmp_path) -> None:
 def test_a_run_that_failed_says_so(tmp_path) -> None:
     folder = RunFolder(tmp_path)
     folder.begin({"seed": 0})
-    logger = wandb_logger(str(tmp_path), "p", mode="offline")
+    logger = WandbRun(str(tmp_path), project="p", mode="offline")
     logger.log_hyperparams({"seed": 0})
     logger.log_metrics({"train/d_loss": 1.0}, 2)
     logger.log_metrics({"eval/frechet": float("nan")}, 2)

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from toy_run import CRASHES, DIES, QUICK, Run
 
 from saddle.config.compose import value_of
-from saddle.run.folder import RUN_DIR
+from saddle.run.launch import RUN_DIR
 from saddle.sweep.gpus import gpus_here, share
-from saddle.sweep.jobs import LAUNCH_VARIABLES, Job, Sweep, quoted
-from saddle.sweep.running import cause, run_jobs
+from saddle.sweep.jobs import LAUNCH_VARIABLES, Job, Sweep, job_name, quoted
+from saddle.sweep.running import Plan, cause, run_jobs
 
 
 def test_a_sweep_runs_every_job_and_resumes_what_is_not_done(command: Run) -> None:
@@ -60,6 +60,20 @@ def test_no_job_starts_if_one_is_wrong(command: Run, override: str) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert not list(Path("logs/sweep").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["model=dcgan", "loss=hinge"], "3_model-dcgan_loss-hinge"),
+        (["penalty=[r1,lecam]", "model.g_lr=1e-3"], "3_penalty-r1-lecam-_model.g_lr-1e-3"),
+        (["+data.path='/a b/c=d'"], "3_data.path-a-b-c-d"),
+        ([], "3"),
+    ],
+)
+def test_names_of_jobs_hold_nothing_that_hydra_reads(overrides: list[str], name: str) -> None:
+    assert job_name(3, overrides) == name
+    assert len(job_name(3, ["x" * 500])) < 200
 
 
 def make_sweep(folder: Path, code: str, count: int, at_once: int = 1) -> Sweep:
@@ -132,14 +146,14 @@ def test_jobs_at_once_have_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     sweep = make_sweep(tmp_path, code, 4, at_once=2)
-    assert run_jobs(sweep, sweep.jobs) == []
+    assert run_jobs(sweep, Plan(sweep.jobs)) == []
     assert [(tmp_path / str(i) / "output.log").read_text().strip() for i in range(4)] == ["4", "6", "6", "6"]
 
 
 def test_at_most_so_many_jobs_at_once(tmp_path: Path) -> None:
     code = "import time; print(time.time(), flush=True); time.sleep(0.3); print(time.time())"
     sweep = make_sweep(tmp_path, code, 4, at_once=2)
-    assert run_jobs(sweep, sweep.jobs) == []
+    assert run_jobs(sweep, Plan(sweep.jobs)) == []
     spans = [tuple(map(float, path.read_text().split())) for path in tmp_path.glob("*/output.log")]
     overlaps = [sum(start <= other < end for other, _ in spans) for start, end in spans]
     assert len(spans) == 4 and max(overlaps) == 2
@@ -164,7 +178,7 @@ def test_a_signal_reaches_the_jobs_and_no_other_starts(tmp_path: Path, capsys: p
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_jobs(sweep, sweep.jobs)
+            run_jobs(sweep, Plan(sweep.jobs))
     finally:
         thread.join()
         for number, handler in before.items():

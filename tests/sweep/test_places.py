@@ -110,7 +110,10 @@ def test_no_job_outlives_its_sweep_and_the_sweep_goes_on(tmp_path: Path) -> None
         "time.sleep(60)\n"
     )
     Sweep(tmp_path, str(script), jobs=[Job("0", []), Job("1", [])]).save()
-    code = f"from saddle.sweep.running import resume_sweep; resume_sweep({str(tmp_path)!r}, {str(script)!r})"
+    code = (
+        "from saddle.sweep.jobs import Sweep; from saddle.sweep.resume import run_rest\n"
+        f"run_rest(Sweep.load({str(tmp_path)!r}, {str(script)!r}), None)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code])
     until(lambda: (tmp_path / "0" / "pid").exists() and bool((tmp_path / "0" / "pid").read_text()))
     with pytest.raises(InputError, match="running already"), Sweep.load(tmp_path, str(script)).locked():

@@ -18,15 +18,21 @@ import yaml
 from toy_run import QUICK, Run
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
+from saddle.config.compose import Composer
 from saddle.errors import InputError
 from saddle.run.status import PRUNED
-from saddle.sweep import search
 from saddle.sweep.jobs import Job, Sweep
-from saddle.sweep.running import Plan, resume_sweep, run_jobs
-from saddle.sweep.search import Axis, Objective, Options, Search, Space, curve, validate, wandb_sweep
+from saddle.sweep.resume import run_rest
+from saddle.sweep.running import Plan, run_jobs
+from saddle.sweep.search.agent import wandb_sweep
+from saddle.sweep.search.options import Check, Objective, Options, make, validate
+from saddle.sweep.search.plan import Search, curve
+from saddle.sweep.search.space import Axis, Space
+from saddle.sweep.search.start import load
 
 pytest.importorskip("optuna")
 CONF = Path(__file__).parent.parent.parent / "conf"
+COMPOSER = Composer(CONF, "train")
 RANDOM = {"_target_": "optuna.samplers.RandomSampler"}
 TPE = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 8, "multivariate": True}
 NSGA2 = {
@@ -48,7 +54,7 @@ def make_search(
     texts: str,
     trials: int = 5,
     objectives: tuple[Objective, ...] = (FRECHET,),
-    check: search.Check = accept,
+    check: Check = accept,
     **options: Any,
 ) -> Search:
     """A search of the space `texts`, new or gone on with."""
@@ -174,7 +180,7 @@ def test_wrong_options(changes: dict[str, Any], message: str) -> None:
 
 def test_a_sampler_that_does_not_exist() -> None:
     with pytest.raises(InputError, match="NoSampler"):
-        search.make({"_target_": "optuna.samplers.NoSampler"}, seed=0)
+        make({"_target_": "optuna.samplers.NoSampler"}, seed=0)
 
 
 # ------------------------------------------------------------------------------------------------------ what it is told
@@ -346,10 +352,10 @@ def test_what_is_searched_is_read_back(tmp_path: Path) -> None:
     from dataclasses import asdict
 
     (tmp_path / "search.json").write_text(json.dumps({"space": asdict(space), "options": asdict(options)}))
-    assert search.load(tmp_path) == (space, options)
+    assert load(tmp_path) == (space, options)
     (tmp_path / "search.json").write_text("{}")
     with pytest.raises(InputError, match="search.json cannot be read"):
-        search.load(tmp_path)
+        load(tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------------------- pruning
@@ -439,7 +445,7 @@ def test_what_was_found_is_said_once_for_each_cell(tmp_path: Path, capsys: pytes
     search = make_search(tmp_path / "s", "a=1,2", trials=8, objectives=objectives)
     drive(search, lambda a: {"small": a, "large": a})
     assert len(told(search)) == 8
-    search.say_best()
+    search.close()
     said = capsys.readouterr().out.split("the Pareto front:\n")[1]
     assert said == "    a=1: small 1, large 1\n    a=2: small 2, large 2\n"
 
@@ -450,12 +456,12 @@ PARENT = """
 import sys
 from pathlib import Path
 from saddle.sweep.jobs import Job, Sweep
-from saddle.sweep.running import run_jobs
+from saddle.sweep.running import Plan, run_jobs
 sweep = Sweep(Path(sys.argv[1]), sys.argv[2])
 sweep.jobs = [Job("0", []), Job("1", [])]
 sweep.save()
 with sweep.locked():
-    run_jobs(sweep, sweep.jobs)
+    run_jobs(sweep, Plan(sweep.jobs))
 """
 STUBBORN = """
 import os, signal, sys, time
@@ -482,21 +488,21 @@ def test_a_sweep_whose_parent_was_killed(tmp_path: Path) -> None:
         parent.wait()
         until((tmp_path / "0" / "told").exists)  # the system asks the job to end
         with pytest.raises(InputError, match="has not ended yet"):
-            resume_sweep(str(tmp_path), str(script))
+            run_rest(Sweep.load(tmp_path, str(script)), COMPOSER)
     finally:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not alive(pid))
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "told").touch()
-    assert resume_sweep(str(tmp_path), str(script)) == 0
+    assert run_rest(Sweep.load(tmp_path, str(script)), COMPOSER) == 0
     assert Sweep.load(tmp_path, "").unfinished() == []
 
 
 def test_one_process_at_a_time_runs_a_sweep(tmp_path: Path) -> None:
     Sweep(tmp_path, "job.py").save()
     with Sweep.load(tmp_path, "job.py").locked(), pytest.raises(InputError, match="is running already"):
-        resume_sweep(str(tmp_path), "job.py")
-    assert resume_sweep(str(tmp_path), "job.py") == 0
+        run_rest(Sweep.load(tmp_path, "job.py"), COMPOSER)
+    assert run_rest(Sweep.load(tmp_path, "job.py"), COMPOSER) == 0
 
 
 STUDY = """# @package _global_

@@ -25,8 +25,6 @@ from saddle.prior import Prior
 from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
 
-_LIGHTNING_PRECISION = {"32": "32-true", "64": "64-true"}
-
 
 def resolve_precision(precision: str | int) -> str:
     """The precision that `auto` means here: bf16-mixed where the hardware multiplies bfloat16 fast, else 32."""
@@ -104,13 +102,12 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], logg
     if cfg.trainer.accelerator == "cpu":  # processes of one machine share its cores
         local = int(cfg.trainer.devices)
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))) // local))
-    precision = resolve_precision(cfg.precision)
     return Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         strategy=strategy if isinstance(strategy, str) else instantiate(strategy),
-        precision=_LIGHTNING_PRECISION.get(precision, precision),  # type: ignore[arg-type]
+        precision=resolve_precision(cfg.precision),  # type: ignore[arg-type]
         max_epochs=-1,
         logger=loggers,
         callbacks=callbacks,
@@ -147,8 +144,3 @@ def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN
     model.load_state_dict(checkpoint["state_dict"])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return cfg, model.eval()
-
-
-def build_loggers(cfg: DictConfig, folder: Path) -> list:
-    """The loggers of the configuration."""
-    return [instantiate(node, folder=str(folder)) for node in cfg.logger.values()]

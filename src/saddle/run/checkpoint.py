@@ -11,19 +11,18 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from saddle.errors import InputError
 from saddle.run.direction import higher_is_better
-from saddle.run.folder import sync_folder
-from saddle.run.stopwatch import paused
+from saddle.run.folder import replacing
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint beside its target, syncs it to the disk, then renames it; loads tensors and plain data only.
+    """Writes a checkpoint beside its target, which it then replaces at once; loads tensors and plain data only.
 
     The last.ckpt before the newest is kept as previous.ckpt.
     """
@@ -36,16 +35,18 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            write(checkpoint, beside)
-            if path.name == LAST and path.exists():
-                keep(path, path.with_name(PREVIOUS))
-            os.replace(beside, path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+            with replacing(path) as file:
+                torch.save(dict(checkpoint), file)
+                if path.name == LAST and path.exists():
+                    keep(path, path.with_name(PREVIOUS))
+        except (OSError, RuntimeError) as error:  # torch turns the file's OSError into a RuntimeError
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__cause__ or cause.__context__
+            reason = getattr(cause, "strerror", None) or str(error)
+            message = f"{path.parent}: the checkpoint could not be written ({reason}); the one before is still good"
+            raise OSError(message) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
@@ -60,26 +61,6 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
-
-
-def write(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint and wait until the disk has it.
-
-    Raises:
-        OSError: if the disk does not take it.
-    """
-    try:
-        with open(path, "wb") as file:
-            torch.save(dict(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch turns the file's OSError into a RuntimeError
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
-        reason = getattr(cause, "strerror", None) or str(error)
-        message = f"{path.parent}: the checkpoint could not be written ({reason}); the one before is still good"
-        raise OSError(message) from error
 
 
 def keep(path: Path, previous: Path) -> None:
@@ -189,33 +170,27 @@ class Checkpointer(Callback):
         """Take up the best score so far."""
         self.best = state_dict["best"]
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         """Save where it is time, and as soon as it is clear that the run ends."""
-        self.save_best(trainer, pl_module)
-        if trainer.should_stop or int(pl_module.iteration) % self.every == 0:  # type: ignore[arg-type]
-            self.save_last(trainer, pl_module)
+        self.save(trainer, pl_module, last=trainer.should_stop or pl_module.iteration % self.every == 0)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run, its final scores known."""
-        self.save_best(trainer, pl_module)
-        self.save_last(trainer, pl_module)
+        self.save(trainer, pl_module, last=True)
 
-    def save_last(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save last.ckpt, unless it has all that is there to be saved."""
-        seen = (int(module.iteration), dict(getattr(module, "scores", {})))  # type: ignore[arg-type]
-        if seen != self._saved:
-            self._save(trainer, LAST)
-            self._saved = seen
-
-    def save_best(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save best.ckpt if the monitored score is better than ever before."""
-        score = getattr(module, "scores", {}).get(self.monitor) if self.monitor else None
+    def save(self, trainer: Trainer, module: Any, last: bool) -> None:
+        """Save best.ckpt if the monitored score is the best so far; if `last`, last.ckpt too, unless nothing is new."""
+        score = module.scores.get(self.monitor)
         if score is not None and improves(str(self.monitor), float(score), self.best):
             self.best = float(score)
             self._save(trainer, BEST)
+        seen = (module.iteration, dict(module.scores))
+        if last and seen != self._saved:
+            self._save(trainer, LAST)
+            self._saved = seen
 
     def _save(self, trainer: Trainer, name: str) -> None:
-        with paused(trainer):
+        with trainer.stopwatch.paused():  # type: ignore[attr-defined]
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(self.folder / name, weights_only=False)  # with optimisers and callbacks

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
@@ -18,22 +19,28 @@ from saddle.errors import InputError
 from saddle.run.status import describe
 
 FAULTS = ("failed", "nonfinite")
-RUN_DIR = "SADDLE_RUN_DIR"  # tells the processes that a run starts where its folder is
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a text file at once: a reader, or a crash, sees the old text or the new."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when all is written: a reader, or a crash, sees the old or the new."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(beside, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except OSError:
+    except BaseException:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a text file at once."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def sync_folder(folder: Path) -> None:
@@ -58,50 +65,24 @@ def make_unique(path: Path) -> Path:
             number += 1
 
 
-def job_name(number: int, overrides: list[str]) -> str:
-    """Name of a sweep job's folder: its number and what varies, without characters that shells or Hydra would read."""
-    words = re.sub(r"[^\w.+-]+", "-", "_".join(text.lstrip("+~") for text in overrides)).strip("-_")
-    return f"{number}_{words[:120]}" if words else str(number)
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes: rank 0, as far as the environment tells before training."""
-    if "RANK" in os.environ:  # torchrun
-        return os.environ["RANK"] == "0"
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:  # srun
-        return os.environ["SLURM_PROCID"] == "0"
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-
-
 class RunFolder:
     """What a run leaves behind.
 
     Args:
         path: the folder; need not exist yet.
+
+    Attributes:
+        config_file: the resolved, complete config.
+        results_file: how the run ended, and its figures.
+        checkpoints: folder with last.ckpt, previous.ckpt and best.ckpt.
+        samples: folder with the sample grids.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-
-    @property
-    def config_file(self) -> Path:
-        """The resolved, complete config."""
-        return self.path / "config.yaml"
-
-    @property
-    def results_file(self) -> Path:
-        """How the run ended, and its figures."""
-        return self.path / "results.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder with last.ckpt, previous.ckpt and best.ckpt."""
-        return self.path / "checkpoints"
-
-    @property
-    def samples(self) -> Path:
-        """Folder with the sample grids."""
-        return self.path / "samples"
+        self.config_file = self.path / "config.yaml"
+        self.results_file = self.path / "results.json"
+        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
 
     def begin(self, config: Mapping[str, Any]) -> None:
         """Write the config of a run that starts or goes on here; how the run ended before is forgotten."""
@@ -138,7 +119,7 @@ class RunFolder:
     def record(self, **values: Any) -> None:
         """Add values to results.json, or replace them. NaN and infinities are written as null."""
         merged = {**self.results(), **values}
-        finite = {key: None if _is_nonfinite(value) else value for key, value in merged.items()}
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in merged.items()}
         write_atomic(self.results_file, json.dumps(finite, indent=2) + "\n")
 
     def end(self, status: str, error: BaseException | None, first: bool) -> str:
@@ -171,33 +152,3 @@ class RunFolder:
         iterations, minutes = length(config)
         enough = iterations is not None and results.get("iterations", -1) >= iterations
         return enough or (minutes is not None and results.get("seconds", 0) >= 60 * minutes)
-
-
-def _is_nonfinite(value: Any) -> bool:
-    return isinstance(value, float) and (value != value or value in (float("inf"), float("-inf")))
-
-
-def new_folder(wanted: str, given: bool) -> RunFolder:
-    """The folder of a new run.
-
-    Args:
-        wanted: `hydra.run.dir`.
-        given: whether the user named it; else a suffix makes it unique.
-
-    Raises:
-        InputError: if it holds a run, or this process cannot know the folder that another one made.
-    """
-    if RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
-        return RunFolder(os.environ[RUN_DIR])
-    if not is_first_process():
-        if not given:
-            raise InputError("processes that start by themselves need one folder: give hydra.run.dir=DIR")
-        return RunFolder(wanted)
-    folder = RunFolder(wanted)
-    if not given:
-        return RunFolder(make_unique(folder.path))
-    if folder.config_file.exists():
-        raise InputError(
-            f"{wanted} holds a run already: continue it by resume={wanted}, or choose another hydra.run.dir"
-        )
-    return folder

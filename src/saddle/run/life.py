@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import resource
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 
 from saddle.run import signals
@@ -30,13 +31,13 @@ class Life(Callback):
     """Ends a run when its iterations are reached, its minutes are up, or a signal came; writes results.json.
 
     Comes after all callbacks but the Checkpointer. Of several processes each votes in `module.stop_vote`; the module
-    hands back the sum, the same everywhere, in `module.stop_votes`, so that all end at the same iteration.
+    hands back the sum, the same everywhere, in `module.stop_votes`, so that all end at the same iteration. Of the
+    module it reads what `saddle.models.base.GAN` says of the run: iteration, kimg, scores, skipped, warnings.
 
     Args:
         folder: of the run.
         iterations: at which the run ends, or None.
         minutes: of training after which the run ends, or None.
-        images_per_iteration: real images that all processes take in one iteration, where the module has no `kimg`.
         log_every: iterations between two rows of timing.csv.
 
     Attributes:
@@ -44,23 +45,15 @@ class Life(Callback):
         stopwatch: runs while training does.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        iterations: int | None,
-        minutes: float | None,
-        images_per_iteration: int,
-        log_every: int,
-    ):
-        self.folder, self.iterations, self.minutes = folder, iterations, minutes
-        self.images_per_iteration, self.log_every = images_per_iteration, log_every
+    def __init__(self, folder: RunFolder, iterations: int | None, minutes: float | None, log_every: int):
+        self.folder, self.iterations, self.minutes, self.log_every = folder, iterations, minutes, log_every
         self.status = "done"
         self.stopwatch = Stopwatch()
         self.best_frechet: float | None = None
         self.peak_memory = 0
         self._steps = 0  # of this process
-        self._shown = 0  # images of the whole run
-        self._warm: tuple[int, float] | None = None  # images and seconds when the warm-up was over
+        self._shown = 0.0  # images of the whole run
+        self._warm: tuple[float, float] | None = None  # images and seconds when the warm-up was over
 
     def state_dict(self) -> dict[str, Any]:
         """What the next process of this run must know."""
@@ -77,32 +70,32 @@ class Life(Callback):
 
     # ------------------------------------------------------------------------------------------------ Lightning's hooks
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Hand the stopwatch to `saddle.run.stopwatch.paused`."""
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Let others pause the stopwatch: `with trainer.stopwatch.paused()`."""
         trainer.stopwatch = self.stopwatch  # type: ignore[attr-defined]
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Let the files go on where the checkpoint was written."""
         for logger in trainer.loggers:
             if isinstance(logger, CsvWriter):
-                logger.start(iteration_of(pl_module))
+                logger.start(pl_module.iteration)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Take the signals back from Lightning, and start the clock; end at once if there is nothing to do."""
         signals.install()
         signals.arm(True)
-        if self.reached(iteration_of(pl_module)) or self.time_is_up():
+        if self.reached(pl_module.iteration) or self.time_is_up():
             trainer.should_stop = True
         else:
             self.stopwatch.start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         """Count, and end the run where it is time."""
         self._steps += 1
-        self._shown = self.images(pl_module)
+        self._shown = 1000 * pl_module.kimg
         if self._steps == WARM_UP:
             self._warm = (self._shown, self.stopwatch.seconds)
-        iteration = iteration_of(pl_module)
+        iteration = pl_module.iteration
         self.see_scores(pl_module)
         if iteration % self.log_every == 0:
             self.log_timing(trainer.loggers, iteration)
@@ -112,18 +105,18 @@ class Life(Callback):
             trainer.should_stop = True
             self.stopwatch.stop()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Take note of the final scores."""
         self.stopwatch.stop()
         self.see_scores(pl_module)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write results.json."""
         signals.arm(False)
         if trainer.is_global_zero:
             self.folder.record(status=self.status, error=None, **self.figures(pl_module))
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Write results.json, then let no process of this run outlive this one."""
         signals.arm(False)
         self.stopwatch.stop()
@@ -133,23 +126,21 @@ class Life(Callback):
                 self.folder.record(**{**self.figures(pl_module), "diverged": status == "nonfinite"})
         self.folder.end(status, exception, trainer.is_global_zero)
         for process in getattr(trainer.strategy.launcher, "procs", []):
-            await_end(process)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+            process.kill()  # if it has not ended
 
     # --------------------------------------------------------------------------------------------------- when to end
 
-    def end(self, trainer: Trainer, module: LightningModule, iteration: int) -> str | None:
+    def end(self, trainer: Trainer, module: Any, iteration: int) -> str | None:
         """How the run ends now, or None; the same on every process."""
         if self.reached(iteration):
             return "done"
         wish = signals.received() or ("done" if self.time_is_up() else None)
         if trainer.world_size == 1:
             return wish
-        vote = VOTES[wish] if wish else 0.0
-        if hasattr(module, "stop_votes"):
-            module.stop_vote = vote  # type: ignore[assignment]
-            votes = float(module.stop_votes)  # type: ignore[arg-type]
-        else:
-            votes = float(trainer.strategy.reduce(torch.tensor(vote, device=module.device), reduce_op="sum"))
+        module.stop_vote = VOTES[wish] if wish else 0.0
+        votes = module.stop_votes
         return next((word for word in ("interrupted", "preempted", "done") if votes >= VOTES[word]), None)
 
     def reached(self, iteration: int) -> bool:
@@ -162,9 +153,9 @@ class Life(Callback):
 
     # ----------------------------------------------------------------------------------------------- what to write down
 
-    def see_scores(self, module: LightningModule) -> None:
+    def see_scores(self, module: Any) -> None:
         """Keep the best Frechet distance of the run."""
-        frechet = frechet_of(module)
+        frechet = frechet_of(module.scores)
         if frechet is not None and frechet == frechet:
             self.best_frechet = frechet if self.best_frechet is None else min(self.best_frechet, frechet)
 
@@ -182,43 +173,31 @@ class Life(Callback):
         images, seconds = self._shown - self._warm[0], self.stopwatch.seconds - self._warm[1]
         return images / seconds if seconds > 0 else None
 
-    def images(self, module: LightningModule) -> int:
-        """Real images that the finished iterations have shown, by the module's own count if it has one."""
-        kimg = getattr(module, "kimg", None)
-        return iteration_of(module) * self.images_per_iteration if kimg is None else round(1000 * float(kimg))
-
-    def figures(self, module: LightningModule) -> dict[str, Any]:
+    def figures(self, module: Any) -> dict[str, Any]:
         """What results.json says of the run."""
-        iteration = iteration_of(module)
-        scores = {name: float(value) for name, value in getattr(module, "scores", {}).items()}
-        players = {name: getattr(module, name, None) for name in ("generator", "discriminator")}
+        scores = {name: float(value) for name, value in module.scores.items()}
+        players = {"generator": module.generator, "discriminator": module.discriminator}
         return {
-            "iterations": iteration,
-            "kimg": self.images(module) / 1000,
+            "iterations": module.iteration,
+            "kimg": module.kimg,
             "seconds": self.stopwatch.seconds,
             "images_per_second": self.images_per_second(),
-            **{f"parameters/{name}": sum(p.numel() for p in net.parameters()) for name, net in players.items() if net},
+            **{f"parameters/{name}": sum(p.numel() for p in net.parameters()) for name, net in players.items()},
             "peak_memory_bytes": max(self.peak_memory, peak_memory()),
             **{name: value for name, value in scores.items() if name.startswith("eval/")},
-            "skipped_steps": getattr(module, "skipped", 0),
+            "skipped_steps": module.skipped,
             "diverged": any(value != value for value in scores.values()),
             "collapsed": collapsed(scores, self.best_frechet),
-            "warnings": list(getattr(module, "warnings", [])),
+            "warnings": list(module.warnings),
         }
 
 
-def iteration_of(module: LightningModule) -> int:
-    """Finished iterations."""
-    return int(module.iteration)  # type: ignore[arg-type]
-
-
-def frechet_of(module: LightningModule) -> float | None:
-    """The latest Frechet distance."""
-    scores = getattr(module, "scores", {})
+def frechet_of(scores: Mapping[str, float]) -> float | None:
+    """The Frechet distance among scores."""
     return next((float(scores[name]) for name in FRECHET if name in scores), None)
 
 
-def collapsed(scores: dict[str, float], best_frechet: float | None) -> bool:
+def collapsed(scores: Mapping[str, float], best_frechet: float | None) -> bool:
     """Whether the generator has collapsed.
 
     Args:
@@ -231,7 +210,7 @@ def collapsed(scores: dict[str, float], best_frechet: float | None) -> bool:
     """
     if CLASSES in scores and REAL_CLASSES in scores and scores[CLASSES] < COLLAPSED_CLASSES * scores[REAL_CLASSES]:
         return True
-    final = next((scores[name] for name in FRECHET if name in scores), None)
+    final = frechet_of(scores)
     return final is not None and best_frechet is not None and final > COLLAPSED_FRECHET * best_frechet
 
 
@@ -240,11 +219,3 @@ def peak_memory() -> int:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def await_end(process: subprocess.Popen[bytes]) -> None:
-    """Wait a little for a process that this one started; then kill it."""
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()

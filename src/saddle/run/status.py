@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from saddle.errors import NonFinite
 
-DONE = 0
-FAILED = 1  # wrong input, or an error
-NONFINITE = 3
-PREEMPTED = 75  # EX_TEMPFAIL: submit the same command again with resume=
-INTERRUPTED = 130  # Ctrl-C
-PRUNED = "pruned"  # how a job of a sweep ended that was hopeless; it does not run again
-
 EXIT_STATUS = {
-    "done": DONE,
-    "failed": FAILED,
-    "nonfinite": NONFINITE,
-    "preempted": PREEMPTED,
-    "interrupted": INTERRUPTED,
+    "done": 0,
+    "failed": 1,  # wrong input, or an error
+    "nonfinite": 3,
+    "preempted": 75,  # EX_TEMPFAIL: submit the same command again with resume=
+    "interrupted": 130,  # Ctrl-C
 }
+DONE, FAILED = EXIT_STATUS["done"], EXIT_STATUS["failed"]
+PRUNED = "pruned"  # a job of a search that was ended because it was hopeless; it does not run again
 
 
 class Preempted(BaseException):
@@ -26,13 +21,8 @@ class Preempted(BaseException):
 
 def status_of(error: BaseException) -> str:
     """The word for a run that `error` ended: one of the keys of `EXIT_STATUS`."""
-    if isinstance(error, NonFinite):
-        return "nonfinite"
-    if isinstance(error, Preempted):
-        return "preempted"
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return "failed"
+    words = {NonFinite: "nonfinite", Preempted: "preempted", KeyboardInterrupt: "interrupted"}
+    return next((word for kind, word in words.items() if isinstance(error, kind)), "failed")
 
 
 def describe(error: BaseException) -> str:

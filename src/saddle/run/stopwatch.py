@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from lightning.pytorch import Trainer
 
 
 class Stopwatch:
@@ -57,11 +56,3 @@ def wait_for_device() -> None:
     """Wait until a GPU has done all it was given."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
-
-
-@contextmanager
-def paused(trainer: Trainer) -> Iterator[None]:
-    """Inside, no training time passes: for evaluation, sample grids and checkpoints. Nests."""
-    watch = getattr(trainer, "stopwatch", None)  # set by Life
-    with (watch or Stopwatch()).paused():
-        yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from saddle.run.account import logged_in
 from saddle.run.checkpoint import BEST
-from saddle.run.folder import RunFolder, is_first_process
+from saddle.run.folder import RunFolder
+from saddle.run.launch import is_first_process
 from saddle.run.status import EXIT_STATUS, FAILED
 
 SWEEP_FILES = ("jobs.json", "multirun.yaml")  # what a sweep folder holds beside its run folders
@@ -29,18 +30,45 @@ PARAMETERS = "parameters/"
 class WandbRun(WandbLogger):
     """Lightning's logger, with the iteration as W&B's step, so that curves and sliders count what metrics.csv counts.
 
-    A resumed run goes on as the same W&B run; the iterations since its checkpoint, which it repeats, are bit-identical
-    and W&B keeps the first.
+    A resumed run folder goes on as the same W&B run; the iterations since its checkpoint, which it repeats, are
+    bit-identical and W&B keeps the first.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; the id of the W&B run is kept in ``wandb/id``.
+        mode: "online", "offline", or "auto": that of WANDB_MODE, else online where an API key is found, else offline.
+        group: what it is grouped by; "auto": see `sweep_of`.
+        tags: more of them, beside the names of the model, the loss, the data, the experiment and the study.
         artifact: send checkpoints/best.ckpt at the end, as the artifact model-<id of the run>.
-        options: arguments of `wandb.init`.
+        options: further arguments of `wandb.init`: project, entity, job_type, ...
     """
 
-    def __init__(self, folder: str | Path, artifact: bool = False, **options: Any):
-        super().__init__(save_dir=folder, **options)
+    def __init__(
+        self,
+        folder: str | Path,
+        mode: str = "auto",
+        group: str | None = "auto",
+        tags: Sequence[str] = (),
+        artifact: bool = False,
+        **options: Any,
+    ):
         self.folder, self.artifact = RunFolder(folder), artifact
+        os.environ.setdefault("WANDB_SILENT", "true")
+        if mode == "auto":
+            mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+        kept = id_file(self.folder.path)
+        if not kept.exists() and is_first_process():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(uuid.uuid4().hex[:12])
+        super().__init__(
+            save_dir=folder,
+            name=self.folder.path.name,
+            tags=[*dict.fromkeys([*choices_of(folder), *tags])],
+            group=sweep_of(folder) if group == "auto" else group,
+            mode=mode,  # Lightning's own argument `offline` sets a mode that wandb no longer knows
+            id=kept.read_text().strip() if kept.exists() else None,
+            resume="allow",
+            **options,
+        )
 
     @property
     @rank_zero_experiment
@@ -77,56 +105,12 @@ class WandbRun(WandbLogger):
         run.summary.update({k: int(v) if isinstance(v, bool) else v for k, v in known.items()})  # so that bars show it
         best = self.folder.checkpoints / BEST
         if self.artifact and best.is_file():
-            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=scores_of(results))
+            scores = {k: v for k, v in results.items() if k.startswith("eval/")}
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=scores)
             artifact.add_file(str(best))
             run.log_artifact(artifact, aliases=["best"])
         run.finish(exit_code=EXIT_STATUS.get(results.get("status", ""), FAILED))
         self._experiment = None
-
-
-def wandb_logger(
-    folder: str,
-    project: str,
-    entity: str | None = None,
-    mode: str = "auto",
-    group: str = "auto",
-    job_type: str = "train",
-    tags: list[str] | None = None,
-    artifact: bool = False,
-    **options: Any,
-) -> WandbRun:
-    """The W&B logger of a run folder; resuming the folder continues the same W&B run.
-
-    Args:
-        folder: the run folder; the id of the W&B run is kept in ``wandb/id``.
-        project, entity, job_type: where and how it appears.
-        mode: "online", "offline", or "auto": that of WANDB_MODE, else online where an API key is found, else offline.
-        group: what it is grouped by; "auto": see `sweep_of`.
-        tags: more of them, beside the names of the model, the loss, the data, the experiment and the study.
-        artifact: see `WandbRun`.
-        options: further arguments of `wandb.init`.
-    """
-    os.environ.setdefault("WANDB_SILENT", "true")
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-    kept = id_file(Path(folder))
-    if not kept.exists() and is_first_process():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(uuid.uuid4().hex[:12])
-    return WandbRun(
-        folder,
-        artifact,
-        name=Path(folder).name,
-        project=project,
-        entity=entity,
-        tags=[*dict.fromkeys([*choices_of(folder), *(tags or [])])],
-        group=sweep_of(folder) if group == "auto" else group,
-        job_type=job_type,
-        mode=mode,  # Lightning's own argument `offline` sets a mode that wandb no longer knows
-        id=kept.read_text().strip() if kept.exists() else None,
-        resume="allow",
-        **options,
-    )
 
 
 def id_file(folder: Path) -> Path:
@@ -165,8 +149,3 @@ def code_version() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     changed = git("status", "--porcelain", "--untracked-files=no")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}
-
-
-def scores_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores among the entries of results.json."""
-    return {name: value for name, value in results.items() if name.startswith("eval/")}

@@ -8,9 +8,11 @@ import warnings
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config.check import length
+from saddle.config.instantiate import instantiate
 from saddle.run import build
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable, load_checkpoint, refuse_other_model
-from saddle.run.folder import RunFolder, is_first_process
+from saddle.run.folder import RunFolder
+from saddle.run.launch import is_first_process
 from saddle.run.life import Life
 from saddle.run.writer import CsvWriter
 
@@ -24,10 +26,10 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     quieten()
     data, model = build.build_data(cfg), build.build_model(cfg)
     iterations, minutes = length(cfg)
-    life = Life(folder, iterations, minutes, cfg.data.batch_size * model.rules.d_steps, cfg.log_every)
+    life = Life(folder, iterations, minutes, cfg.log_every)
     checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor)
     callbacks = [*build.build_callbacks(cfg, folder.path), life, checkpointer]
-    loggers = [CsvWriter(folder.path), *build.build_loggers(cfg, folder.path)]
+    loggers = [CsvWriter(folder.path), *(instantiate(node, folder=str(folder.path)) for node in cfg.logger.values())]
     trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO()])
     checkpoint = find_resumable(folder.checkpoints)
     if checkpoint is not None:

@@ -109,11 +109,6 @@ class CsvWriter(Logger):
         """Lightning's version of the run: the name of its folder."""
         return self.folder.name
 
-    @property
-    def save_dir(self) -> str:
-        """The run folder."""
-        return str(self.folder)
-
     @rank_zero_only
     def start(self, iteration: int) -> None:
         """Go on after `iteration`, where training begins or resumes; must be called before the first row."""

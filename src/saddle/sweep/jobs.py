@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from saddle.errors import InputError
-from saddle.run.folder import RUN_DIR, RunFolder, write_atomic
+from saddle.run.folder import RunFolder, write_atomic
+from saddle.run.launch import RUN_DIR
 from saddle.run.status import PRUNED
 
 LIST = "jobs.json"  # in the sweep folder: what its jobs are
@@ -27,6 +29,12 @@ LAUNCH_VARIABLES = (
     "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE", RUN_DIR,
     "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID",
 )  # fmt: skip
+
+
+def job_name(number: int, overrides: list[str]) -> str:
+    """Name of a sweep job's folder: its number and what varies, without characters that shells or Hydra would read."""
+    words = re.sub(r"[^\w.+-]+", "-", "_".join(text.lstrip("+~") for text in overrides)).strip("-_")
+    return f"{number}_{words[:120]}" if words else str(number)
 
 
 @dataclass
@@ -61,12 +69,13 @@ class Sweep:
     lock: int | None = field(default=None, compare=False)
 
     @classmethod
-    def load(cls, folder: Path, script: str) -> Sweep:
+    def load(cls, path: str | Path, script: str) -> Sweep:
         """The sweep in a folder.
 
         Raises:
             InputError: if there is none.
         """
+        folder = Path(path)
         try:
             found = json.loads((folder / LIST).read_text(encoding="utf-8"))
             listed = [Job(**job) for job in found["jobs"]]

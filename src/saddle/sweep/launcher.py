@@ -1,10 +1,10 @@
-"""Hydra's launcher: the jobs that a sweeper names become a sweep folder, and run. Free of torch."""
+"""A sweep from the command line: Hydra's sweeper names the jobs, Hydra's launcher runs them. Free of torch."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,55 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config.check import checked, processes
-from saddle.config.compose import Composer, parse
+from saddle.config.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
 from saddle.errors import InputError
-from saddle.run.folder import job_name
-from saddle.sweep.jobs import LIST, Job, Sweep
+from saddle.run.folder import make_unique
+from saddle.run.status import DONE, FAILED
+from saddle.sweep.jobs import LIST, Job, Sweep, job_name, quoted
 from saddle.sweep.places import place_of
-from saddle.sweep.running import run_jobs
+from saddle.sweep.running import Plan, run_jobs
 
 failed_jobs: list[Job] = []  # of this process's sweep; Hydra gives no other way to hand them out
+
+
+def sweep(by_hydra: Callable[[], Any], composer: Composer, overrides: Sequence[str]) -> int:
+    """Let Hydra's sweeper name the jobs, and run them in a folder of their own; the exit status.
+
+    Args:
+        by_hydra: what calls Hydra on this process's command line.
+        composer: of the configs.
+        overrides: those of the command line.
+
+    Raises:
+        InputError: if the named folder holds a sweep, or a job is wrong.
+    """
+    with composer:
+        single = [text for text in overrides if not ambiguous(text)]
+        folder = Path(composer.compose(single).hydra.sweep.dir)
+    if value_of(single, "hydra.sweep.dir") is None:
+        folder = make_unique(folder)
+    elif (folder / LIST).exists():
+        remedy = f"continue it by -m resume={folder}, or choose another folder"
+        raise InputError(f"{folder} holds a sweep already: {remedy}")
+    sys.argv.append(f"hydra.sweep.dir={quoted(folder)}")
+    try:
+        by_hydra()
+    except COMPOSITION_ERRORS as error:
+        with composer:
+            raise InputError(composer.explain(error, [*filter(ambiguous, overrides)], sweep=True)) from None
+    finally:
+        discard_unused(folder)
+    print(f"sweep folder: {folder}")
+    return FAILED if failed_jobs else DONE
+
+
+def discard_unused(folder: Path) -> None:
+    """Remove what Hydra left in a sweep folder in which no job was started."""
+    if (folder / LIST).exists() or not folder.is_dir():
+        return
+    (folder / "multirun.yaml").unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def composer_of(hydra_config: DictConfig) -> tuple[Composer, list[str]]:
@@ -36,11 +77,11 @@ def this_script() -> str:
     return os.path.abspath(sys.argv[0])
 
 
-def new_sweep(folder: Path, at_once: int, launcher: DictConfig) -> Sweep:
+def new_sweep(hydra_config: DictConfig, at_once: int) -> Sweep:
     """A sweep without jobs, with the flags of this process and the place that Hydra's launcher names."""
     flags = [text for text in sys.argv[1:] if text.startswith("--config-")]
-    place: Any = OmegaConf.to_container(launcher, resolve=True)
-    return Sweep(folder, this_script(), flags, at_once, place=place.get("place"))
+    place: Any = OmegaConf.to_container(hydra_config.launcher, resolve=True)
+    return Sweep(Path(hydra_config.sweep.dir), this_script(), flags, at_once, place=place.get("place"))
 
 
 class Processes(Launcher):
@@ -72,7 +113,7 @@ class Processes(Launcher):
         given = [parse(text) for text in hydra_config.overrides.task]
         swept = {override.key_or_group for override in given if override.is_sweep_override()}
         swept |= set(hydra_config.sweeper.get("params") or {})  # a study's
-        batch = []
+        batch, at_once = [], 1
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             try:
                 config = checked(composer, [*kept, *overrides, "hydra.mode=RUN"])
@@ -81,34 +122,15 @@ class Processes(Launcher):
             varied = [text for text in overrides if parse(text).key_or_group in swept]
             batch.append(Job(job_name(number, varied), [*kept, *overrides], processes(config) or 1))
             at_once = config["study"]["jobs"]
-        sweep = self._sweep(at_once if batch else 1)
+        begun = (Path(hydra_config.sweep.dir) / LIST).exists()  # by an earlier batch
+        sweep = Sweep.load(hydra_config.sweep.dir, this_script()) if begun else new_sweep(hydra_config, at_once)
         if place_of(sweep.place).queues and sweep.at_once == 1:
             sweep.at_once = max(1, len(batch))
         with sweep.locked():
             sweep.jobs += batch
             sweep.save()
-            failed_jobs.extend(run_jobs(sweep, batch))
-        return [self._job_return(sweep, job) for job in batch]
-
-    def _sweep(self, at_once: int) -> Sweep:
-        assert self.config is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        if (folder / LIST).exists():
-            return Sweep.load(folder, this_script())
-        return new_sweep(folder, at_once, self.config.hydra.launcher)
-
-    @staticmethod
-    def _job_return(sweep: Sweep, job: Job) -> JobReturn:
-        result = JobReturn(overrides=job.overrides, working_dir=str(sweep.folder / job.folder))
-        result.status = JobStatus.COMPLETED
-        result.return_value = sweep.run_folder(job).results()
-        return result
-
-
-def discard_unused(folder: Path) -> None:
-    """Remove what Hydra left in a sweep folder in which no job was started."""
-    if (folder / LIST).exists() or not folder.is_dir():
-        return
-    (folder / "multirun.yaml").unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+            failed_jobs.extend(run_jobs(sweep, Plan(batch)))
+        return [
+            JobReturn(job.overrides, status=JobStatus.COMPLETED, _return_value=sweep.run_folder(job).results())
+            for job in batch
+        ]

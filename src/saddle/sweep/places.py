@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.utils import instantiate
@@ -38,7 +37,7 @@ class Started(Protocol):
         reason: why it ended, where its exit status does not tell.
     """
 
-    reason: str | None
+    reason: str | None = None
 
     def poll(self) -> int | None:
         """Its exit status, minus a signal if that ended it, or None while it runs."""
@@ -47,7 +46,7 @@ class Started(Protocol):
         """Send a signal to all its processes."""
 
     def end(self) -> None:
-        """End it: it may save first, but not for longer than `GRACE_SECONDS`."""
+        """End it, and wait until it has ended: it may save first, but this machine grants it `GRACE_SECONDS` only."""
 
 
 class Place(Protocol):
@@ -71,40 +70,43 @@ def place_of(config: dict[str, Any] | None) -> Place:
 # ------------------------------------------------------------------------------------------------------- this machine
 
 
-class Tree:
-    """A child process in a session of its own, and all that it starts."""
+class Tree(Started):
+    """A job as a child process in a session of its own, and all that it starts; it holds the sweep's lock too.
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path, lock: int | None = None):
-        self.reason: str | None = None
-        with open(log, "ab") as file:
+    Args:
+        sweep: whose job it is.
+        job: to start; what it says goes into the output.log of its folder.
+        environment: variables beside `Sweep.environment`.
+    """
+
+    def __init__(self, sweep: Sweep, job: Job, **environment: str):
+        with open(sweep.run_folder(job).path / "output.log", "ab") as file:
             self.process = subprocess.Popen(
-                command,
-                env=environment,
+                sweep.command(job),
+                env=sweep.environment(job) | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                pass_fds=() if lock is None else (lock,),
+                pass_fds=() if sweep.lock is None else (sweep.lock,),
                 preexec_fn=end_with_parent(),
             )
 
     def poll(self) -> int | None:
-        """See `Started`."""
         return self.process.poll()
 
     def tell(self, number: int) -> None:
-        """See `Started`."""
         with suppress(ProcessLookupError):  # it ended in between
             os.killpg(self.process.pid, number)
 
-    def end(self, grace: float | None = None) -> None:
-        """See `Started`; in a signal's handler too, where Popen.wait could wait for what the handler interrupted.
+    def end(self, patient: bool = False) -> None:
+        """As `Started.end`; in a signal's handler too, where Popen.wait could wait for what the handler interrupted.
 
         Args:
-            grace: seconds to save, instead of `GRACE_SECONDS`.
+            patient: grant it all the time that it takes to save.
         """
         self.tell(signal.SIGTERM)
-        limit = time.monotonic() + (GRACE_SECONDS if grace is None else grace)
+        limit = math.inf if patient else time.monotonic() + GRACE_SECONDS
         while not self.ended() and time.monotonic() < limit:
             time.sleep(POLL_SECONDS)
         self.tell(signal.SIGKILL)  # what is left of the tree
@@ -128,15 +130,13 @@ class Here:
         self.running: list[tuple[Tree, list[str]]] = []  # and the GPUs that each has
 
     def start(self, sweep: Sweep, job: Job) -> Started:
-        """Start a job, in whose hands the sweep's lock is too."""
-        environment = sweep.environment(job)
+        """Start a job."""
         self.running = [(tree, gpus) for tree, gpus in self.running if not tree.ended()]
         gpus = gpus_here() if sweep.at_once > 1 else []
         if gpus:
             taken = [name for _, names in self.running for name in names]
             gpus = share(gpus, taken, sweep.at_once, job.processes)
-            environment[VISIBLE] = ",".join(gpus)
-        tree = Tree(sweep.command(job), environment, sweep.run_folder(job).path / "output.log", sweep.lock)
+        tree = Tree(sweep, job, **({VISIBLE: ",".join(gpus)} if gpus else {}))
         self.running.append((tree, gpus))
         return tree
 
@@ -172,8 +172,7 @@ class Errand:
 
     def __call__(self) -> int:
         """Run the job; its exit status, or minus a signal."""
-        log = self.sweep.run_folder(self.job).path / "output.log"
-        self._tree = Tree(self.sweep.command(self.job), self.sweep.environment(self.job), log)
+        self._tree = Tree(self.sweep, self.job)
         try:
             while (code := self._tree.poll()) is None:
                 time.sleep(POLL_SECONDS)
@@ -187,8 +186,40 @@ class Errand:
         import submitit
 
         if self._tree is not None:
-            self._tree.end(grace=math.inf)  # the cluster has its own patience
+            self._tree.end(patient=True)  # the cluster has its own patience
         return submitit.helpers.DelayedSubmission(Errand(self.sweep, self.job))
+
+
+class Elsewhere(Started):
+    """A job in the hands of a cluster.
+
+    Args:
+        future: of its exit status.
+        cancel: asks the cluster to end it.
+        explain: why there is no exit status, given the error that there is instead.
+    """
+
+    def __init__(self, future: Any, cancel: Callable[[], object], explain: Callable[[Exception], str]):
+        self.future, self.cancel, self.explain = future, cancel, explain
+
+    def poll(self) -> int | None:
+        if not self.future.done():
+            return None
+        try:
+            return int(self.future.result())
+        except Exception as error:
+            self.reason = self.explain(error)
+            return FAILED
+
+    def tell(self, number: int) -> None:
+        """Cancel it, whatever the signal: the cluster ends it in its own way, which lets it save."""
+        if not self.future.done():
+            self.cancel()
+
+    def end(self) -> None:
+        self.tell(signal.SIGTERM)
+        with suppress(Exception):
+            self.future.result()
 
 
 class Submitit:
@@ -209,50 +240,20 @@ class Submitit:
 
     def start(self, sweep: Sweep, job: Job) -> Started:
         """Submit a job; submitit's own files are in the sweep folder's submitit/."""
-        if self._executor is None:
-            self._executor = self._make(sweep.folder / "submitit")
-        return Submitted(self._executor.submit(Errand(sweep, job)))
-
-    def _make(self, folder: Path) -> Any:
         try:
             import submitit
         except ImportError:
             raise InputError("hydra/launcher=submitit_... needs submitit: pip install 'saddle-gan[submitit]'") from None
-        try:
-            executor = submitit.AutoExecutor(folder, cluster=self.cluster)
-            executor.update_parameters(**self.parameters)
-        except (RuntimeError, NameError, ValueError) as error:
-            raise InputError(f"hydra/launcher=submitit_{self.cluster}: {' '.join(str(error).split())}") from None
-        return executor
-
-
-class Submitted:
-    """A job in submitit's hands."""
-
-    def __init__(self, job: Any):
-        self.job = job
-        self.reason: str | None = None
-
-    def poll(self) -> int | None:
-        """See `Started`."""
-        if not self.job.done():
-            return None
-        try:
-            return int(self.job.result())
-        except Exception:  # submitit's errors say where its logs are, and the job's state why
-            self.reason = f"submitit's job {self.job.job_id} ended without a result: {self.job.state}"
-            return FAILED
-
-    def tell(self, number: int) -> None:
-        """Cancel it, whatever the signal: the cluster ends it in its own way, which lets it save."""
-        if not self.job.done():
-            self.job.cancel()
-
-    def end(self) -> None:
-        """See `Started`."""
-        self.tell(signal.SIGTERM)
-        with suppress(Exception):
-            self.job.result()
+        if self._executor is None:
+            try:
+                self._executor = submitit.AutoExecutor(sweep.folder / "submitit", cluster=self.cluster)
+                self._executor.update_parameters(**self.parameters)
+            except (RuntimeError, NameError, ValueError) as error:
+                raise InputError(f"hydra/launcher=submitit_{self.cluster}: {' '.join(str(error).split())}") from None
+        one = self._executor.submit(Errand(sweep, job))
+        return Elsewhere(
+            one, one.cancel, lambda error: f"submitit's job {one.job_id} ended without a result: {one.state}"
+        )
 
 
 class Ray:
@@ -280,32 +281,5 @@ class Ray:
         if not ray.is_initialized():
             ray.init(**self.init)
         needs = {"num_cpus": job.processes, **{k: v for k, v in self.options.items() if v is not None}}
-        carry_out = ray.remote(max_retries=0, **needs)(lambda errand: errand())
-        return Remote(ray, carry_out.remote(Errand(sweep, job)))
-
-
-class Remote:
-    """A job in ray's hands."""
-
-    def __init__(self, ray: Any, reference: Any):
-        self.ray, self.reference = ray, reference
-        self.reason: str | None = None
-
-    def poll(self) -> int | None:
-        """See `Started`."""
-        if not self.ray.wait([self.reference], timeout=0)[0]:
-            return None
-        try:
-            return int(self.ray.get(self.reference))
-        except Exception as error:
-            self.reason = f"ray: {type(error).__name__}"
-            return FAILED
-
-    def tell(self, number: int) -> None:
-        """Cancel it, whatever the signal; it may save."""
-        self.ray.cancel(self.reference)
-
-    def end(self) -> None:
-        """See `Started`."""
-        self.tell(signal.SIGTERM)
-        self.ray.wait([self.reference], timeout=GRACE_SECONDS)
+        one = ray.remote(max_retries=0, **needs)(lambda errand: errand()).remote(Errand(sweep, job))
+        return Elsewhere(one.future(), lambda: ray.cancel(one), lambda error: f"ray: {type(error).__name__}")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from saddle.run import signals
 from saddle.run.folder import RunFolder
-from saddle.run.status import DONE, EXIT_STATUS, FAILED, PRUNED, Preempted
+from saddle.run.status import DONE, EXIT_STATUS, PRUNED, Preempted
 from saddle.sweep.jobs import FINISHED, Job, Sweep
 from saddle.sweep.places import POLL_SECONDS, Place, Started, place_of
 
-ASKED_TO_END = {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
-STATUS_OF_EXIT = {**{code: status for status, code in EXIT_STATUS.items()}, **ASKED_TO_END}
+STATUS_OF_EXIT = {code: status for status, code in EXIT_STATUS.items()}
+STATUS_OF_EXIT |= {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
 
 
 class Plan:
@@ -38,9 +37,12 @@ class Plan:
     def ended(self, job: Job) -> None:
         """A job has ended, and its results.json says how."""
 
+    def close(self) -> None:
+        """No further job will run."""
 
-def run_jobs(sweep: Sweep, todo: Sequence[Job] | Plan) -> list[Job]:
-    """Run jobs, at most `sweep.at_once` at a time, and say on the terminal how each ends.
+
+def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
+    """Run jobs, at most `sweep.at_once` at a time, and say on the terminal how each ends. The caller holds the lock.
 
     A signal to this process is handed on to the running jobs, which save and end; no further job starts.
 
@@ -51,7 +53,6 @@ def run_jobs(sweep: Sweep, todo: Sequence[Job] | Plan) -> list[Job]:
         KeyboardInterrupt: after Ctrl-C.
         Preempted: after SIGTERM or SIGUSR1.
     """
-    plan = todo if isinstance(todo, Plan) else Plan(todo)
     place = place_of(sweep.place)
     running: dict[Started, Job] = {}
     failed, started = [], 0
@@ -86,6 +87,7 @@ def run_jobs(sweep: Sweep, todo: Sequence[Job] | Plan) -> list[Job]:
         for one in running:
             one.tell(signal.SIGKILL)
         signals.forget()
+        plan.close()
     if told:
         raise KeyboardInterrupt if told == "interrupted" else Preempted
     return failed
@@ -133,14 +135,3 @@ def cause(run: RunFolder, code: int) -> str:
         text = ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"exit status {code}" + (f": {lines[-1]}" if lines else "")
-
-
-def resume_sweep(folder: str, script: str) -> int:
-    """Run what is not done in a sweep folder; the exit status."""
-    sweep = Sweep.load(Path(folder), script)
-    with sweep.locked():
-        todo = sweep.unfinished()
-        if not todo:
-            print(f"{folder}: all {len(sweep.jobs)} jobs are done")
-            return DONE
-        return FAILED if run_jobs(sweep, todo) else DONE

@@ -12,14 +12,3 @@ Each trial of optuna ends in one of three states:
 - fail: a seed failed or diverged and the objective has no such number, or the check of the config refused the cell;
 - pruned: the pruner found the first seed's score hopeless while it ran. Its process tree is ended.
 """
-
-from saddle.sweep.search.agent import wandb_sweep, write_wandb_sweep
-from saddle.sweep.search.options import Check, Objective, Options, make, validate
-from saddle.sweep.search.plan import Search, curve
-from saddle.sweep.search.space import Axis, Space
-from saddle.sweep.search.start import begin, checker, is_search, load, read, resume, run
-
-__all__ = [
-    "Axis", "Check", "Objective", "Options", "Search", "Space", "begin", "checker", "curve", "is_search", "load",
-    "make", "read", "resume", "run", "validate", "wandb_sweep", "write_wandb_sweep",
-]  # fmt: skip

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from saddle.run.folder import write_atomic
 from saddle.sweep import launcher
-from saddle.sweep.search.options import Options, validate
+from saddle.sweep.search.options import Options
 from saddle.sweep.search.space import Axis, Space
-from saddle.sweep.search.start import checker, read
+from saddle.sweep.search.start import prepare
 
 
 def wandb_sweep(
@@ -55,22 +55,18 @@ def _wandb_parameter(axis: Axis) -> dict[str, Any]:
     return {"distribution": "log_uniform_values" if axis.log else "uniform", "min": axis.low, "max": axis.high}
 
 
-def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> Path:
+def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> None:
     """Write wandb_sweep.yaml into the sweep folder instead of running anything.
 
     Raises:
         InputError: if a cell is wrong.
     """
-    composer, kept = launcher.composer_of(config.hydra)
-    options, space = read(config.hydra, arguments, kept)
-    validate(space, options, checker(composer))
-    folder = Path(config.hydra.sweep.dir)
+    space, options, *_ = prepare(config.hydra, arguments)
+    folder, script = Path(config.hydra.sweep.dir), Path(launcher.this_script())
     folder.mkdir(parents=True, exist_ok=True)
-    script = Path(launcher.this_script())
     program = str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
     path = folder / "wandb_sweep.yaml"
     project, entity = (OmegaConf.select(config, f"logger.wandb.{key}") for key in ("project", "entity"))
     sweep = wandb_sweep(space, options, program, project, entity)
     write_atomic(path, yaml.safe_dump(sweep, sort_keys=False))
     print(f"{path}: start it by `wandb sweep {path}` and run `wandb agent` where it says", flush=True)
-    return path

@@ -11,9 +11,9 @@ from typing import Any
 
 from saddle.config.check import processes
 from saddle.errors import InputError
-from saddle.run.folder import job_name, write_atomic
+from saddle.run.folder import write_atomic
 from saddle.run.status import PRUNED
-from saddle.sweep.jobs import Job, Sweep
+from saddle.sweep.jobs import Job, Sweep, job_name
 from saddle.sweep.running import Plan
 from saddle.sweep.search.options import Check, Options, make
 from saddle.sweep.search.space import Space, Values, optuna
@@ -131,7 +131,7 @@ class Search(Plan):
             try:
                 listed = self._jobs(trial)
             except InputError as error:
-                print(f"trial {trial.number} ({' '.join(self.space.varied(trial.params))}): {error}", flush=True)
+                print(f"trial {trial.number} ({self._cell(trial)}): {error}", flush=True)
                 trial.set_user_attr("refused", str(error))
                 self._tell(trial, state=self.states.FAIL)
                 return
@@ -152,19 +152,20 @@ class Search(Plan):
     def _open(self, cell: Cell) -> None:
         self.open.append(cell)
         busy = {job.folder for job in self.waiting} | self.running
-        self.waiting += [job for job in cell.jobs if job.folder not in busy and self._results(job)[0] not in FINAL]
+        self.waiting += [job for job in cell.jobs if job.folder not in busy and self._final(job) is None]
         self._settle(cell)
 
     # ------------------------------------------------------------------------------------------------ telling
 
-    def _results(self, job: Job) -> tuple[str | None, Values]:
+    def _final(self, job: Job) -> Values | None:
+        """The results of a job that does not run again; None of any other."""
         results = self.sweep.run_folder(job).results()
-        return results.get("status"), results
+        return results if results.get("status") in FINAL else None
 
     def _settle(self, cell: Cell) -> None:
         """Tell optuna of a cell whose jobs have ended, or whose outcome is certain."""
-        listed = [self._results(job) for job in cell.jobs if job.folder not in self.running]
-        ended = [results for status, results in listed if status in FINAL]
+        stopped = [self._final(job) for job in cell.jobs if job.folder not in self.running]
+        ended = [results for results in stopped if results is not None]
         kept = [results for results in ended if results["status"] != PRUNED]
         scored = [[objective.value(results) for results in kept] for objective in self.options.objectives]
         values = [[value for value in row if value is not None] for row in scored]
@@ -183,13 +184,16 @@ class Search(Plan):
 
     def _tell(self, trial: Any, **outcome: Any) -> None:
         told = self.study.tell(trial, **outcome)
-        shown = ", ".join(
-            f"{objective.score} {value:g}"
-            for objective, value in zip(self.options.objectives, outcome.get("values") or [], strict=False)
-        )
-        cell = " ".join(self.space.varied(told.params))
-        print(f"trial {told.number} ({cell}): {shown or told.state.name.lower()}", flush=True)
+        shown = self._shown(told) if told.state == self.states.COMPLETE else told.state.name.lower()
+        print(f"trial {told.number} ({self._cell(told)}): {shown}", flush=True)
         self._write_table()
+
+    def _cell(self, trial: Any) -> str:
+        return " ".join(self.space.varied(trial.params))
+
+    def _shown(self, trial: Any) -> str:
+        scored = zip(self.options.objectives, trial.values, strict=True)
+        return ", ".join(f"{objective.score} {value:g}" for objective, value in scored)
 
     def _pruned(self, cell: Cell) -> str | None:
         """Report the first seed's new scores; why the pruner ends it, or None."""
@@ -229,15 +233,13 @@ class Search(Plan):
         cells = {repr(sorted(trial.params.items())): trial for trial in reversed(self.study.best_trials)}
         return sorted(cells.values(), key=lambda trial: trial.values)
 
-    def say_best(self) -> None:
+    def close(self) -> None:
         """Print what was found."""
         found = self.best()
         several = len(self.options.objectives) > 1
         print(f"{'the Pareto front' if several else 'the best cell'}:" if found else "no cell is complete", flush=True)
         for trial in found:
-            scored = zip(self.options.objectives, trial.values, strict=True)
-            shown = ", ".join(f"{objective.score} {value:g}" for objective, value in scored)
-            print(f"    {' '.join(self.space.varied(trial.params))}: {shown}", flush=True)
+            print(f"    {self._cell(trial)}: {self._shown(trial)}", flush=True)
 
 
 def curve(file: Path, column: str) -> list[tuple[int, float]]:

@@ -152,12 +152,10 @@ class Space:
         All combinations of choices and of the ends of intervals; where those are many, each value beside the first ones
         of the other axes.
         """
-        keys, values = [axis.key for axis in self.axes], [axis.corners for axis in self.axes]
-        if math.prod(map(len, values)) <= AT_MOST_CHECKED:
-            yield from (dict(zip(keys, cell, strict=True)) for cell in itertools.product(*values))
+        corners = {axis.key: axis.corners for axis in self.axes}
+        if math.prod(map(len, corners.values())) <= AT_MOST_CHECKED:
+            yield from (dict(zip(corners, cell, strict=True)) for cell in itertools.product(*corners.values()))
             return
-        first = {key: value[0] for key, value in zip(keys, values, strict=True)}
+        first = {key: values[0] for key, values in corners.items()}
         yield first
-        yield from (
-            {**first, key: value} for key, those in zip(keys, values, strict=True) for value in those[1:]
-        )  # fmt: skip
+        yield from ({**first, key: value} for key, values in corners.items() for value in values[1:])

@@ -14,9 +14,8 @@ from saddle.config.check import checked
 from saddle.config.compose import Composer
 from saddle.errors import InputError
 from saddle.run.folder import write_atomic
-from saddle.run.status import DONE, FAILED
 from saddle.sweep import launcher
-from saddle.sweep.jobs import Job, Sweep
+from saddle.sweep.jobs import Sweep
 from saddle.sweep.running import run_jobs
 from saddle.sweep.search.options import Check, Options, validate
 from saddle.sweep.search.plan import Search
@@ -36,28 +35,33 @@ def begin(config: DictConfig, arguments: Sequence[str]) -> None:
     Raises:
         InputError: if anything is wrong; then no job has started.
     """
-    hydra_config = config.hydra
-    if hydra_config.launcher.get("_target_") != PROCESSES:
+    if config.hydra.launcher.get("_target_") != PROCESSES:
         raise InputError("a search runs its jobs by hydra/launcher=processes, submitit_local, submitit_slurm or ray")
-    composer, kept = launcher.composer_of(hydra_config)
-    options, space = read(hydra_config, arguments, kept)
-    check = checker(composer)
-    at_once = validate(space, options, check)
-    folder = Path(hydra_config.sweep.dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
-    sweep = launcher.new_sweep(folder, at_once, hydra_config.launcher)
+    space, options, check, at_once = prepare(config.hydra, arguments)
+    sweep = launcher.new_sweep(config.hydra, at_once)
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, sweep.folder / "multirun.yaml")
     with sweep.locked():
-        write_atomic(folder / LIST, json.dumps({"space": asdict(space), "options": asdict(options)}, indent=2) + "\n")
+        found = {"space": asdict(space), "options": asdict(options)}
+        write_atomic(sweep.folder / LIST, json.dumps(found, indent=2) + "\n")
         sweep.save()
-        launcher.failed_jobs.extend(run(sweep, space, options, check))
+        launcher.failed_jobs.extend(run_jobs(sweep, Search(sweep, space, options, check)))
 
 
-def read(hydra_config: DictConfig, arguments: Sequence[str], kept: Sequence[str]) -> tuple[Options, Space]:
-    """The options and the space of a sweeper's config and the command line, which wins."""
+def prepare(hydra_config: DictConfig, arguments: Sequence[str]) -> tuple[Space, Options, Check, int]:
+    """What a sweeper's config and the command line, which wins, ask for.
+
+    Returns:
+        What is searched, how, what refuses the config of a wrong job, and how many jobs run at once.
+
+    Raises:
+        InputError: if anything is wrong.
+    """
+    composer, kept = launcher.composer_of(hydra_config)
     given: Any = OmegaConf.to_container(hydra_config.sweeper, resolve=True)
     params = [f"{key}={value}" for key, value in (given.get("params") or {}).items()]
-    return Options.read(given), Space.read([*params, *arguments], kept)
+    options, space, check = Options.read(given), Space.read([*params, *arguments], kept), checker(composer)
+    return space, options, check, validate(space, options, check)
 
 
 def checker(composer: Composer) -> Check:
@@ -65,30 +69,18 @@ def checker(composer: Composer) -> Check:
     return lambda overrides: checked(composer, [*overrides, "hydra.mode=RUN"])
 
 
-def run(sweep: Sweep, space: Space, options: Options, check: Check) -> list[Job]:
-    """Search until enough cells were tried; the jobs that did not end well. The caller holds the sweep's lock."""
-    search = Search(sweep, space, options, check)
-    try:
-        return run_jobs(sweep, search)
-    finally:
-        search.say_best()
+def is_search(sweep: Sweep) -> bool:
+    """Whether a sweep is a search."""
+    return (sweep.folder / LIST).is_file()
 
 
-def is_search(folder: str) -> bool:
-    """Whether a sweep folder is that of a search."""
-    return (Path(folder) / LIST).is_file()
-
-
-def resume(folder: str, script: str, composer: Composer) -> int:
-    """Go on with the search in a sweep folder; the exit status.
+def go_on(sweep: Sweep, composer: Composer) -> Search:
+    """The rest of the search in a sweep folder whose lock is held.
 
     Raises:
-        InputError: if it cannot be read, or another process runs it.
+        InputError: if it cannot be read.
     """
-    sweep = Sweep.load(Path(folder), script)
-    space, options = load(Path(folder))
-    with sweep.locked():
-        return FAILED if run(sweep, space, options, checker(composer)) else DONE
+    return Search(sweep, *load(sweep.folder), checker(composer))
 
 
 def load(folder: Path) -> tuple[Space, Options]:
