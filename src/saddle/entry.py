@@ -41,7 +41,7 @@ def main(task: Task, config_name: str) -> None:
     """
 
     def run(composer: Composer, overrides: list[str]) -> int:
-        task(OmegaConf.create(checked(composer, overrides, config_name)))
+        task(OmegaConf.create(checked(composer, overrides)))
         return DONE
 
     sys.exit(dispatch(task, config_name, run))
@@ -101,7 +101,7 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
             return DONE
         hydra_config = composer.compose([])
     else:
-        config, hydra_config = checked(composer, overrides, "train"), composer.compose(overrides)
+        config, hydra_config = checked(composer, overrides), composer.compose(overrides)
         refuse_other_count(config)
         folder = new_folder(config, hydra_config.hydra.run.dir, value_of(overrides, "hydra.run.dir") is not None)
     config["resume"] = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
 from torchmetrics import Metric
 
 from saddle.callbacks import record
@@ -13,7 +12,9 @@ from saddle.callbacks.intervals import AtIntervals
 from saddle.data.base import DataModule
 from saddle.distributed import barrier, rank
 from saddle.metrics.evaluator import Evaluator
+from saddle.metrics.features import ClassifierExtractor
 from saddle.run.life import Life
+from saddle.run.stopwatch import paused
 
 
 class Evaluation(AtIntervals):
@@ -35,27 +36,20 @@ class Evaluation(AtIntervals):
         super().__init__(every)
         self.evaluator = Evaluator(metrics, samples, batch)
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Fetch or train what the extractors need."""
         self.evaluator.prepare(trainer.datamodule)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Evaluate where an interval ends."""
-        if self.every and pl_module.iteration % self.every == 0:
-            self.evaluate(trainer, pl_module)
-
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Evaluate once more, unless that was just done, nothing was trained, or the run was cut short, to be resumed.
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Evaluate once more, unless the run was cut short, to be resumed.
 
         A row of scores at the place of the cut would tell a resumed run from one that was never interrupted.
         """
-        cut = any(life.status != "done" for life in trainer.callbacks if isinstance(life, Life))  # type: ignore[attr-defined]
-        if pl_module.iteration not in (0, self._last) and not cut:
-            self.evaluate(trainer, pl_module)
+        if all(life.status == "done" for life in trainer.callbacks if isinstance(life, Life)):
+            super().on_train_end(trainer, pl_module)
 
-    def evaluate(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Score and record; every process takes part, and none of it counts as training time."""
-        self._last = pl_module.iteration
         with paused(trainer):
             record(trainer, self.scores(pl_module, trainer.datamodule), pl_module.iteration)
 

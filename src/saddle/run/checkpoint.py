@@ -17,6 +17,7 @@ from torch import nn
 from saddle.errors import InputError
 from saddle.run.direction import higher_is_better
 from saddle.run.folder import replacing
+from saddle.run.stopwatch import paused
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
@@ -190,7 +191,7 @@ class Checkpointer(Callback):
             self._saved = seen
 
     def _save(self, trainer: Trainer, name: str) -> None:
-        with trainer.stopwatch.paused():  # type: ignore[attr-defined]
+        with paused(trainer):
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(self.folder / name, weights_only=False)  # with optimisers and callbacks

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from lightning.pytorch import Trainer
 
 
 class Stopwatch:
@@ -50,6 +51,12 @@ class Stopwatch:
             wait_for_device()
             if was_running:
                 self.start()
+
+
+def paused(trainer: Trainer) -> AbstractContextManager[None]:
+    """A context that does not count as training time; nothing changes for a trainer without a stopwatch."""
+    stopwatch = getattr(trainer, "stopwatch", None)
+    return nullcontext() if stopwatch is None else stopwatch.paused()
 
 
 def wait_for_device() -> None:
