@@ -65,7 +65,7 @@ def _train_with_each_penalty(cfg: DictConfig, loss: str) -> None:
         if cfg.model.d_norm == "batch" and "per_sample_gradient" in cfg.penalty[name].get("facts", {}):
             cfg.model.d_norm = "none"
         model = attach(build_model(cfg))
-        size = (4 * model.d_steps, cfg.data.channels, 8, 8)
+        size = (4 * model.rules.d_steps, cfg.data.channels, 8, 8)
         for iteration in range(2):
             images = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(iteration))
             model.training_step((images, torch.zeros(len(images), dtype=torch.int64)), iteration)

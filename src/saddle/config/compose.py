@@ -47,7 +47,6 @@ class Composer:
         GlobalHydra.instance().clear()
         self._forget_plugins()
         hydra.initialize_config_dir(str(self.conf), job_name=self.config_name, version_base="1.3")
-        self._loader: Any = GlobalHydra.instance().config_loader()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -114,6 +113,11 @@ class Composer:
             if key not in known and not any(within(key, other) for other in covered):
                 strays.append(key)
         return strays
+
+    @property
+    def _loader(self) -> Any:
+        """Hydra's, of this context or, in a sweep, of the one that Hydra has made."""
+        return GlobalHydra.instance().config_loader()
 
     @cached_property
     def _repository(self) -> Any:
