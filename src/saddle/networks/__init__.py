@@ -2,7 +2,7 @@
 
 A generator takes latents [B, latent_dim] and labels [B] (int64; zeros where the data has none) and returns images
 [B, channels, resolution, resolution], in [-1, 1] unless it says otherwise. A trunk takes such images and returns
-features [B, F]; a head (`saddle.networks.heads`) makes logits of them. A trunk says
+features [B, F]; a head (`saddle.heads`) makes logits of them. A trunk says
 
     features: F.
     independent: samples do not influence each other: it has no batch norm and no minibatch deviation. Then real and
