@@ -109,7 +109,7 @@ def test_concat_appends_a_one_hot_label_to_the_latent():
     generator = Generator(5, 6, 2, 1, classes=3, conditioning="concat").eval()
     z, labels = torch.randn(4, 5), torch.tensor([0, 2, 1, 2])
     assert linears(generator)[0] == (8, 6)
-    expected = generator.layers(torch.cat([z, torch.eye(3)[labels]], 1))
+    expected = generator.end(generator.layers(torch.cat([z, torch.eye(3)[labels]], 1), labels))
     assert torch.equal(generator(z, labels), expected)
     assert not torch.equal(generator(z, labels), generator(z, labels.flip(0)))
     plain = Generator(5, 6, 2, 1, classes=3)

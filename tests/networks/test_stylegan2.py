@@ -15,6 +15,7 @@ from saddle.networks.resample import SMOOTH, taps
 from saddle.networks.stylegan2 import (
     Block,
     Generator,
+    Layers,
     Mapping,
     StyledConvolution,
     ToImage,
@@ -163,7 +164,7 @@ def test_activation_gain_and_clamp():
 
 @pytest.mark.parametrize("up", [False, True])
 def test_styled_convolution_by_hand(up):
-    layer = StyledConvolution(2, 3, 5, up=up, clamp=1.0).double()
+    layer = StyledConvolution(2, 3, Layers(5, clamp=1.0), up).double()
     nn.init.normal_(layer.bias), nn.init.constant_(layer.noise, 0.5)
     x, w = torch.randn(4, 2, 4, 4), torch.randn(4, 5)
     with layer_noise_from(stream()):
@@ -176,7 +177,7 @@ def test_styled_convolution_by_hand(up):
 
 
 def test_to_image_has_no_demodulation_and_no_activation():
-    layer = ToImage(2, 3, 5, clamp=2.0)
+    layer = ToImage(2, 3, Layers(5, clamp=2.0))
     nn.init.normal_(layer.bias)
     x, w = 5 * torch.randn(4, 2, 4, 4), torch.randn(4, 5)
     styles = (w @ layer.affine.weight.T / math.sqrt(5) + 1) / math.sqrt(2)

@@ -166,7 +166,7 @@ class ProGAN(GAN):
         batch_sizes = rules.batch_sizes if rules.growing else [self.facts.batch_size]
         self.growth = Growth(stages, rules.fade_kimg, rules.stable_kimg, batch_sizes, rules.d_steps)
         self.batch_sizes = self.growth
-        self._grow(self.ema.module)
+        self._grow()
 
     # ---- where training is --------------------------------------------------------------------------------------
 
@@ -184,9 +184,10 @@ class ProGAN(GAN):
         """The weight of its own layers."""
         return self.growth.alpha_at(self.iteration)
 
-    def _grow(self, *networks: Any) -> None:
-        """Bring the networks and the batch size to where the iteration has them."""
-        for network in (self.generator, self.discriminator.trunk, *networks):
+    def _grow(self) -> None:
+        """Bring the networks, G's average among them, and the batch size to where the iteration has them."""
+        networks: Any = (self.generator, self.discriminator.trunk, self.ema.module)
+        for network in networks:
             network.grow(self.stage, self.alpha)
         batch_size = self.growth.batch_size_at(self.iteration)
         if batch_size != self.share.batch_size:

@@ -7,6 +7,7 @@ latent and the class embedding. 128 to 512 pixels follow the paper (512: G alone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.networks import biggan
-from saddle.networks.biggan import EMBEDDING
-from saddle.networks.blocks import ConditionalBatchNorm, Conv3x3, SelfAttention
-from saddle.networks.init import initialise
-from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
+from saddle.networks.base import Blocks, ResidualGenerator, ResidualTrunk
+from saddle.networks.biggan import EMBEDDING, doublings
+from saddle.networks.blocks import ConditionalBatchNorm, Conv3x3
+from saddle.networks.norm import activation_norm, weight_norm
 
 RATIO = 4  # channels of a block over those of its 3x3 convolutions
 
@@ -31,11 +32,10 @@ class GeneratorBlock(nn.Module):
     """Four times cBN, ReLU, convolution: 1x1 to C/4, 3x3 (after upsampling), 3x3, 1x1; shortcut: first channels, up.
 
     Args:
-        inputs: channels in, C.
-        outputs: channels out, `inputs` at most.
+        inputs: C.
+        outputs: `inputs` at most.
         condition: length of the condition.
         up: double the size.
-        norm: weight norm, spectral or none.
     """
 
     def __init__(self, inputs: int, outputs: int, condition: int, up: bool, norm: str = "spectral"):
@@ -67,10 +67,8 @@ class DiscriminatorBlock(nn.Module):
     Norms of activations (batch, layer, instance), if any, precede the ReLUs.
 
     Args:
-        inputs: channels in.
-        outputs: channels out, C, `inputs` at least.
+        outputs: C, `inputs` at least.
         down: halve the size.
-        norm: one of `saddle.networks.norm.NORMS`.
     """
 
     def __init__(self, inputs: int, outputs: int, down: bool, norm: str = "spectral"):
@@ -102,22 +100,25 @@ class DiscriminatorBlock(nn.Module):
         return self.path(x) + shortcut
 
 
-class Generator(nn.Module):
+def twice(widths: Sequence[int]) -> list[int]:
+    """Each number twice in a row: two blocks per size, of which one keeps its channels."""
+    return [channels for channels in widths for _ in range(2)]
+
+
+class Generator(ResidualGenerator):
     """Residual generator; latent and class embedding, joined, enter the first layer and every batch norm.
 
-    Args:
-        latent_dim: length of the latent; 128 in the paper.
+    Args (see `saddle.networks` for the others):
+        latent_dim: 128 in the paper.
         width: channel multiplier; 128 in the paper.
         resolution: 32, 64, 128, 256 or 512.
-        channels: channels of the image.
-        classes: number of classes.
         attention: self-attention at the published size.
-        norm: weight norm, spectral or none.
-        init: a name known to `initialise`.
 
     Raises:
-        InputError: for an unsupported resolution, or data without classes.
+        InputError: for data without classes.
     """
+
+    embedding: nn.Embedding
 
     def __init__(
         self,
@@ -130,54 +131,33 @@ class Generator(nn.Module):
         norm: str = "spectral",
         init: str = "orthogonal",
     ):
-        super().__init__()
         if classes < 1:
             raise InputError("model=biggan_deep needs data with labels; choose such data, or model=dcgan")
         layers = biggan.plan(resolution, PLANS, "biggan_deep")
-        sizes = [multiple * width for multiple in layers.generator]
+        widths = [multiple * width for multiple in layers.generator]
         condition = latent_dim + EMBEDDING
-        self.latent_dim = latent_dim
-        self.embedding = nn.Embedding(classes, EMBEDDING)
-        self.linear = weight_norm(norm, nn.Linear(condition, 16 * sizes[0]))
-        self.blocks = nn.ModuleList()
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
-            self.blocks.append(GeneratorBlock(inputs, inputs, condition, up=False, norm=norm))
-            self.blocks.append(GeneratorBlock(inputs, outputs, condition, up=True, norm=norm))
-        pairs = (layers.attention // 4).bit_length() - 1  # pair i ends at size 4 * 2**(i + 1)
-        self.attend_after = 2 * pairs - 1
-        self.attention: nn.Module = SelfAttention(sizes[pairs], norm) if attention else nn.Identity()
-        self.norm = BatchNorm(sizes[-1])
-        self.to_image = weight_norm(norm, nn.Conv2d(sizes[-1], channels, 3, padding=1))
-        initialise(self, init)
+
+        def block(index: int, inputs: int, outputs: int) -> GeneratorBlock:
+            return GeneratorBlock(inputs, outputs, condition, up=index % 2 == 1, norm=norm)
+
+        place = 2 * doublings(4, layers.attention) - 1 if attention else None
+        embedding = nn.Embedding(classes, EMBEDDING)
+        blocks = Blocks(twice(widths)[:-1], block, place, norm)
+        super().__init__(condition, blocks, channels, init, embedding=embedding)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Latents [B, latent_dim] and labels [B] (int64) -> images [B, C, H, W] in [-1, 1]."""
         condition = torch.cat([latents, self.embedding(labels).to(latents.dtype)], 1)
-        x = self.linear(condition).unflatten(1, (-1, 4, 4))
-        for index, block in enumerate(self.blocks):
-            x = block(x, condition)
-            if index == self.attend_after:
-                x = self.attention(x)
-        return torch.tanh(self.to_image(F.relu(self.norm(x))))
+        return self.draw(condition, [condition] * len(self.blocks))
 
 
-class Trunk(nn.Module):
-    """Residual discriminator without its head: ReLU and a sum over positions at the end.
+class Trunk(ResidualTrunk):
+    """Residual discriminator without its head: a 3x3 convolution, blocks, ReLU and a sum over positions.
 
-    Args:
+    Args (see `saddle.networks` for the others):
         width: channel multiplier; 128 in the paper.
         resolution: 32, 64, 128, 256 or 512.
-        channels: channels of the image.
         attention: self-attention at the published size.
-        norm: one of `saddle.networks.norm.NORMS`; spectral is the paper's.
-        init: a name known to `initialise`.
-
-    Attributes:
-        features: length F of the features.
-        independent: samples do not influence each other (all norms but batch).
-
-    Raises:
-        InputError: for an unsupported resolution.
     """
 
     def __init__(
@@ -189,25 +169,12 @@ class Trunk(nn.Module):
         norm: str = "spectral",
         init: str = "orthogonal",
     ):
-        super().__init__()
         layers = biggan.plan(resolution, PLANS, "biggan_deep")
-        sizes = [multiple * width for multiple in layers.discriminator]
-        self.features, self.independent = sizes[-1], norm != "batch"
-        self.from_image = weight_norm(norm, nn.Conv2d(channels, sizes[0], 3, padding=1))
-        self.blocks = nn.ModuleList()
-        for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            self.blocks.append(DiscriminatorBlock(inputs, outputs, index < layers.down, norm))
-            self.blocks.append(DiscriminatorBlock(outputs, outputs, False, norm))
-        pairs = (resolution // layers.attention).bit_length() - 1  # pair i ends at size resolution / 2**(i + 1)
-        self.attend_after = 2 * pairs - 1
-        self.attention: nn.Module = SelfAttention(sizes[pairs], norm) if attention else nn.Identity()
-        initialise(self, init)
+        widths = [multiple * width for multiple in layers.discriminator]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] in [-1, 1] -> features [B, F]."""
-        x = self.from_image(images)
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index == self.attend_after:
-                x = self.attention(x)
-        return F.relu(x).sum((2, 3))
+        def block(index: int, inputs: int, outputs: int) -> DiscriminatorBlock:
+            return DiscriminatorBlock(inputs, outputs, index % 2 == 0 and index // 2 < layers.down, norm)
+
+        place = 2 * doublings(layers.attention, resolution) - 1 if attention else None
+        from_image = weight_norm(norm, nn.Conv2d(channels, widths[0], 3, padding=1))
+        super().__init__(Blocks(twice(widths)[1:], block, place, norm), init, from_image)

@@ -26,13 +26,22 @@ def spread(kernel: Tensor) -> Tensor:
     return F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
 
 
-class Conv3x3(nn.Conv2d):
+def convolve3x3(x: Tensor, weight: Tensor, bias: Tensor | None, resample: Resample) -> Tensor:
     """3x3 convolution that keeps the size, after nearest upsampling by 2 or before average pooling by 2 where asked.
 
     Resampling is merged into the kernel: upsampling and convolution are one transposed 4x4 convolution of stride 2,
     convolution and pooling one 4x4 convolution of stride 2. Same value, 16 instead of 36 multiplications per pixel of
     the small image, and the large intermediate image never exists.
     """
+    if resample == "up":
+        return F.conv_transpose2d(x, spread(weight.flip(2, 3)).transpose(0, 1), bias, stride=2, padding=1)
+    if resample == "down":
+        return F.conv2d(x, spread(weight) / 4, bias, stride=2, padding=1)
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+class Conv3x3(nn.Conv2d):
+    """`convolve3x3` as a layer."""
 
     init_gain = math.sqrt(2)  # SNGAN's gain for convolutions of a residual path; read by `initialise` for xavier
 
@@ -42,12 +51,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H, W], [.., 2H, 2W] (up) or [.., H/2, W/2] (down)."""
-        if self.resample == "up":
-            kernel = spread(self.weight.flip(2, 3)).transpose(0, 1)
-            return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
-        if self.resample == "down":
-            return F.conv2d(x, spread(self.weight) / 4, self.bias, stride=2, padding=1)
-        return F.conv2d(x, self.weight, self.bias, padding=1)
+        return convolve3x3(x, self.weight, self.bias, self.resample)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -152,8 +156,6 @@ class GeneratorBlock(nn.Module):
     """(c)BN, ReLU, up, c3, (c)BN, ReLU, c3; shortcut: up, c1 (Miyato et al. 2018; Brock et al. 2019).
 
     Args:
-        inputs: channels in.
-        outputs: channels out.
         make_norm: makes the conditional norm of a number of channels; it is called with (x, condition).
         norm: weight norm of the convolutions, spectral or none.
     """
@@ -180,10 +182,7 @@ class DiscriminatorBlock(nn.Module):
     activations (batch, layer, instance), if any, precede the ReLUs.
 
     Args:
-        inputs: channels in.
-        outputs: channels out.
         down: halve the size.
-        norm: one of `saddle.networks.norm.NORMS`.
         wide: hidden channels are `outputs` as in BigGAN, else `inputs` as in SNGAN.
         first: this is the first block.
     """

@@ -7,14 +7,13 @@ the number of blocks of each size are the published ones; other sizes share the 
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
+from saddle.networks.base import LayeredGenerator, LayeredTrunk, bounded_image
 from saddle.networks.blocks import Condition, Resample
 from saddle.networks.dcgan import stages
-from saddle.networks.init import initialise
 from saddle.networks.norm import activation_norm, weight_norm
 
 
@@ -40,10 +39,8 @@ class Bottleneck(nn.Module):
     """x + 0.3 N(c1(ReLU(c3(ReLU(c1(ReLU(x))))))), with half of the channels in the middle.
 
     Args:
-        inputs: channels in.
-        outputs: channels out.
         resample: up or down, by the 3x3 convolution; the shortcut is then a 1x1 convolution.
-        norm: N, and the norm of the weights; one of `saddle.networks.norm.NORMS`.
+        norm: N, or of the weights.
     """
 
     def __init__(self, inputs: int, outputs: int, resample: Resample = "none", norm: str = "batch"):
@@ -69,23 +66,17 @@ class Bottleneck(nn.Module):
         return self.shortcut(x) + 0.3 * self.norm(self.expand(F.relu(h)))
 
 
-class Generator(nn.Module):
-    """Latents [B, latent_dim] and labels [B] to images [B, channels, resolution, resolution] in [-1, 1].
+class Generator(LayeredGenerator):
+    """A linear layer to a 4x4 map, blocks, a 1x1 convolution; tanh of a fifth of it, as in the released code.
 
-    Args:
-        latent_dim: length of a latent vector.
+    Args (see `saddle.networks` for the others):
         width: channels at half the resolution; half of it at the full one; even.
         resolution: a power of two, 8 at least.
-        channels: of the image.
         layers: in all: two more than a multiple of three.
-        batch_norm: batch norm at the end of each block.
-        classes: number of classes; 0 without labels.
-        conditioning: "none" ignores the labels, "concat" appends a one-hot label to the latent.
-        norm: weight norm, spectral or none; spectral excludes batch norm.
-        init: a name known to `initialise`.
+        batch_norm: batch norm at the end of each block; excludes a spectral `norm`.
 
     Raises:
-        InputError: for a number of layers or a width that cannot be, or a conditioning without classes.
+        InputError: for a number of layers or a width that cannot be.
     """
 
     def __init__(
@@ -101,66 +92,44 @@ class Generator(nn.Module):
         norm: str = "none",
         init: str = "xavier",
     ):
-        super().__init__()
         if batch_norm and norm != "none":
             raise InputError(f"model.g_norm={norm}: give model.generator.batch_norm=false too")
         block_norm = "batch" if batch_norm else norm
-        self.latent_dim = latent_dim
-        self.condition = Condition(conditioning, classes)
+        condition = Condition(conditioning, classes)
         sizes = plan(layers, width, resolution)
-        inputs = latent_dim + self.condition.length
-        first = sizes[0][0]
-        parts: list[nn.Module] = [weight_norm(norm, nn.Linear(inputs, 16 * first)), nn.Unflatten(1, (first, 4, 4))]
+        first, last = sizes[0][0], sizes[-1][0]
+        linear = weight_norm(norm, nn.Linear(latent_dim + condition.length, 16 * first))
+        parts: list[nn.Module] = [linear, nn.Unflatten(1, (first, 4, 4))]
         for i, (now, blocks) in enumerate(sizes):
             parts += [Bottleneck(sizes[i - 1][0], now, "up", block_norm)] if i else []
             parts += [Bottleneck(now, now, norm=block_norm) for _ in range(blocks)]
-        self.layers = nn.Sequential(*parts, weight_norm(norm, nn.Conv2d(sizes[-1][0], channels, 1)))
-        initialise(self, init)
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images of `latents` under `labels`."""
-        x = self.condition(latents, labels)
-        return torch.tanh(self.layers(x) / 5)
+        parts.append(weight_norm(norm, nn.Conv2d(last, channels, 1)))
+        super().__init__(condition, parts, init, end=lambda x: bounded_image(x / 5))
 
 
-class Trunk(nn.Module):
-    """Images [B, channels, resolution, resolution] to features [B, 16 * channels of the 4x4 map]: G's mirror image.
+class Trunk(LayeredTrunk):
+    """G's mirror image: the 4x4 map, flattened; a fifth of it, as the released code divides the logit.
 
-    Args:
+    Args (see `saddle.networks` for the others):
         width: channels at half the resolution, even.
         resolution: a power of two, 8 at least.
-        channels: of the image.
         layers: in all, the head's linear layer included.
-        norm: at the end of each block; one of `saddle.networks.norm.NORMS`.
-        init: a name known to `initialise`.
-
-    Attributes:
-        features: length of the features.
-        independent: samples do not influence each other (all norms but batch).
+        norm: at the end of each block.
 
     Raises:
         InputError: for a number of layers or a width that cannot be.
     """
 
     def __init__(
-        self,
-        width: int,
-        resolution: int,
-        channels: int,
-        layers: int = 101,
-        norm: str = "batch",
-        init: str = "xavier",
+        self, width: int, resolution: int, channels: int, layers: int = 101, norm: str = "batch", init: str = "xavier"
     ):
-        super().__init__()
         sizes = plan(layers, width, resolution)
-        self.features, self.independent = 16 * sizes[0][0], norm != "batch"
         parts: list[nn.Module] = [weight_norm(norm, nn.Conv2d(channels, sizes[-1][0], 1))]
         for i, (now, blocks) in reversed([*enumerate(sizes)]):
             parts += [Bottleneck(now, now, norm=norm) for _ in range(blocks)]
             parts += [Bottleneck(now, sizes[i - 1][0], "down", norm)] if i else []
-        self.layers = nn.Sequential(*parts, nn.Flatten())
-        initialise(self, init)
+        super().__init__([*parts, nn.Flatten()], 16 * sizes[0][0], norm, init)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of `images`; a fifth of the last map, as the released code divides the logit."""
-        return self.layers(images) / 5
+        """Images [B, C, H, W] in [-1, 1] -> features [B, F]."""
+        return super().forward(images) / 5

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
+from saddle.networks.base import bounded_image
 from saddle.networks.init import initialise
 from saddle.networks.norm import activation_norm, weight_norm
 
@@ -51,11 +52,12 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, norm: str):
         super().__init__()
-        layers: list[nn.Module] = []
-        for last in (False, True):
-            layers += [nn.ReflectionPad2d(1), weight_norm(norm, nn.Conv2d(channels, channels, 3))]
-            layers += [norm_layer(norm, channels)] if last else [norm_layer(norm, channels), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers)
+
+        def convolution() -> list[nn.Module]:
+            layer = weight_norm(norm, nn.Conv2d(channels, channels, 3))
+            return [nn.ReflectionPad2d(1), layer, norm_layer(norm, channels)]
+
+        self.layers = nn.Sequential(*convolution(), nn.ReLU(inplace=True), *convolution())
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""
@@ -68,12 +70,10 @@ class Translator(nn.Module):
     c7s1-w, d2w, d4w, residual blocks of 4w, u2w, uw, c7s1-C and tanh, from Johnson et al. 2016. With width 64 and 9
     blocks it has 11,378,179 parameters for three channels.
 
-    Args:
-        channels: C.
+    Args (see `saddle.networks` for the others):
         width: w.
         blocks: residual blocks; the paper has 6 for 128 pixels and 9 from 256 on.
-        norm: batch, layer, instance, spectral (of the weights) or none.
-        init: a name known to `initialise`.
+        norm: of the hidden layers, any; instance in the paper.
     """
 
     def __init__(self, channels: int, width: int, blocks: int, norm: str = "instance", init: str = "normal02"):
@@ -87,13 +87,13 @@ class Translator(nn.Module):
         for inputs in (4 * width, 2 * width):
             up = nn.ConvTranspose2d(inputs, inputs // 2, 3, 2, 1, output_padding=1)
             layers += [weight_norm(norm, up), norm_layer(norm, inputs // 2), nn.ReLU(inplace=True)]
-        layers += [nn.ReflectionPad2d(3), weight_norm(norm, nn.Conv2d(width, channels, 7)), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), weight_norm(norm, nn.Conv2d(width, channels, 7))]
         self.layers = nn.Sequential(*layers)
         initialise(self, init)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of the other domain, same shape."""
-        return self.layers(images)
+        """Images [B, C, H, W] -> images of the other domain, same shape, in at least float32."""
+        return bounded_image(self.layers(images))
 
 
 class Generator(nn.Module):
@@ -101,13 +101,9 @@ class Generator(nn.Module):
 
     Applied twice it gives each image back, if the two translators are each other's inverse.
 
-    Args:
-        channels: C.
+    Args (see `saddle.networks` for the others):
         width, blocks, norm, init: of each translator.
-        resolution: H and W of the data, a multiple of 4 of at least 8; only checked.
-
-    Raises:
-        InputError: for another resolution.
+        resolution: a multiple of 4 of at least 8; only checked.
     """
 
     def __init__(
@@ -138,12 +134,9 @@ class PatchGAN(nn.Module):
     layer. 1, 2, 3, 4 layers judge patches of 16, 34, 70, 142 pixels. With width 64, 3 layers and three channels there
     are 2,764,737 parameters.
 
-    Args:
-        channels: C.
+    Args (see `saddle.networks` for the others):
         width: channels of the first layer; they double with each layer, up to 8 times.
         layers: convolutions of stride 2, at least 1.
-        norm: batch, layer, instance, spectral (of the weights) or none.
-        init: a name known to `initialise`.
     """
 
     def __init__(self, channels: int, width: int, layers: int = 3, norm: str = "instance", init: str = "normal02"):
@@ -172,23 +165,15 @@ class PatchGAN(nn.Module):
 class Trunk(nn.Module):
     """Both PatchGANs: a stack [B, C, 2H, W] of images to the logits of its patches, [B, 2P], those of domain A first.
 
-    Args:
-        channels: C.
+    Args (see `saddle.networks` for the others):
         width, layers, norm, init: of each PatchGAN.
-        resolution: H and W.
 
     Raises:
         InputError: for images that are too small for so many layers.
     """
 
     def __init__(
-        self,
-        channels: int,
-        width: int,
-        layers: int,
-        resolution: int,
-        norm: str = "instance",
-        init: str = "normal02",
+        self, channels: int, width: int, layers: int, resolution: int, norm: str = "instance", init: str = "normal02"
     ):
         super().__init__()
         side = PatchGAN.side(resolution, layers)

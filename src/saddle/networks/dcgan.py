@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 
-from torch import Tensor, nn
+from torch import nn
 
 from saddle.errors import InputError
 from saddle.networks.activations import ACTIVATIONS
-from saddle.networks.blocks import Condition, Conditioned, class_norm
-from saddle.networks.init import initialise
+from saddle.networks.base import LayeredGenerator, LayeredTrunk
+from saddle.networks.blocks import Condition, class_norm
 from saddle.networks.norm import activation_norm, weight_norm
 
 
@@ -23,25 +23,18 @@ def stages(resolution: int) -> int:
     return resolution.bit_length() - 3
 
 
-class Generator(nn.Module):
-    """Latents [B, latent_dim] and labels [B] to images [B, channels, resolution, resolution] in [-1, 1].
+class Generator(LayeredGenerator):
+    """A linear layer to a 4x4 map, then transposed convolutions that double the size.
 
-    Args:
-        latent_dim: length of a latent vector.
+    Args (see `saddle.networks` for the others):
         width: channels of the last hidden layer.
         resolution: a power of two, 8 at least.
-        channels: of the image.
-        classes: number of classes; 0 without labels.
-        conditioning: "none" ignores the labels, "concat" appends a one-hot label to the latent (Mirza and Osindero
-            2014), "batch_norm" gives every batch norm a gain and a bias per class.
-        norm: weight norm, spectral or none.
-        init: a name known to `initialise`.
         activation: of the hidden layers, a name in `saddle.networks.activations.ACTIVATIONS`.
         batch_norm: batch norm before each activation.
         constant: all hidden layers have `width` channels, instead of doubling as the resolution halves.
 
     Raises:
-        InputError: for a conditioning without classes, or without the batch norm that it acts on.
+        InputError: for a conditioning by the batch norm where there is none.
     """
 
     def __init__(
@@ -58,46 +51,33 @@ class Generator(nn.Module):
         batch_norm: bool = True,
         constant: bool = False,
     ):
-        super().__init__()
         if conditioning == "batch_norm" and not batch_norm:
             raise InputError("model.g_conditioning=batch_norm needs model.generator.batch_norm=true; or choose concat")
-        self.latent_dim = latent_dim
-        self.condition = Condition(conditioning, classes)
-        per_class = self.condition.classes_in_norm
+        condition = Condition(conditioning, classes)
         make, doubled = ACTIVATIONS[activation]
         widths = [width if constant else width * 2**i for i in reversed(range(stages(resolution)))]
-        inputs = latent_dim + self.condition.length
+
+        def activated(inputs: int) -> list[nn.Module]:
+            return [*([class_norm(inputs, condition.classes_in_norm)] if batch_norm else []), make()]
+
         # a transposed convolution of a 1x1 map is a linear layer, which is three times as fast on a CPU
         first = widths[0] * doubled
-        linear = weight_norm(norm, nn.Linear(inputs, first * 16, bias=not batch_norm))
-        layers: list[nn.Module] = [linear, nn.Unflatten(1, (first, 4, 4))]
-        layers += [class_norm(first, per_class)] if batch_norm else []
-        layers.append(make())
+        linear = weight_norm(norm, nn.Linear(latent_dim + condition.length, first * 16, bias=not batch_norm))
+        layers: list[nn.Module] = [linear, nn.Unflatten(1, (first, 4, 4)), *activated(first)]
         for before, after in itertools.pairwise(widths):
             after *= doubled
-            layers.append(weight_norm(norm, nn.ConvTranspose2d(before, after, 4, 2, 1, bias=not batch_norm)))
-            layers += [class_norm(after, per_class)] if batch_norm else []
-            layers.append(make())
-        layers += [weight_norm(norm, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)), nn.Tanh()]
-        self.layers = Conditioned(*layers)
-        initialise(self, init)
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images of `latents` under `labels`."""
-        x = self.condition(latents, labels)
-        return self.layers(x, labels)
+            convolution = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=not batch_norm)
+            layers += [weight_norm(norm, convolution), *activated(after)]
+        layers.append(weight_norm(norm, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)))
+        super().__init__(condition, layers, init)
 
 
-class Trunk(nn.Module):
-    """Images [B, channels, resolution, resolution] to features [B, 16 * width * 2^(stages - 1)], the 4x4 map flattened.
+class Trunk(LayeredTrunk):
+    """Convolutions that halve the size to a 4x4 map, flattened: F = 16 * width * 2^(stages - 1).
 
-    Args:
-        width: channels of the first layer.
+    Args (see `saddle.networks` for the others):
+        width: channels of the first layer, which has no norm of activations, as in the paper.
         resolution: a power of two, 8 at least.
-        channels: of the image.
-        norm: of the hidden layers: batch, layer, instance, spectral (of the weights) or none. The first layer has no
-            activation norm, as in the paper.
-        init: a name known to `initialise`.
         activation: a name in `saddle.networks.activations.ACTIVATIONS`.
     """
 
@@ -110,20 +90,12 @@ class Trunk(nn.Module):
         init: str = "normal02",
         activation: str = "leaky_relu",
     ):
-        super().__init__()
         make, doubled = ACTIVATIONS[activation]
-        n = stages(resolution)
-        self.features = 16 * width * 2 ** (n - 1)
-        self.independent = norm != "batch"
+        widths = [width * 2**i for i in range(stages(resolution))]
         layers: list[nn.Module] = [weight_norm(norm, nn.Conv2d(channels, width * doubled, 4, 2, 1)), make()]
-        for i in range(1, n):
-            before, after = width * 2 ** (i - 1), width * 2**i * doubled
+        for before, after in itertools.pairwise(widths):
+            after *= doubled
             bias = norm in ("spectral", "none")  # an activation norm has one
             convolution = weight_norm(norm, nn.Conv2d(before, after, 4, 2, 1, bias=bias))
             layers += [convolution, activation_norm(norm, after), make()]
-        self.layers = nn.Sequential(*layers, nn.Flatten())
-        initialise(self, init)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of `images`."""
-        return self.layers(images)
+        super().__init__([*layers, nn.Flatten()], 16 * widths[-1], norm, init)

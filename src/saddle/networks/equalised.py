@@ -2,7 +2,7 @@
 
 With an equalised learning rate (Karras et al. 2018, section 4.1) weights are drawn from N(0, 1) and multiplied by He's
 constant each time they are used, not once at the start: then Adam, whose steps do not follow the scale of a gradient,
-moves all layers at the same relative speed.
+moves all layers at the same relative speed. Linear layers and statistics stay in float32 under autocast.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from saddle.distributed import is_distributed
 from saddle.errors import InputError
-from saddle.networks.blocks import Resample, spread
+from saddle.networks.autocast import no_autocast
+from saddle.networks.blocks import Resample, convolve3x3
+from saddle.precision import at_least_float32
 
 HE = math.sqrt(2)  # gain that keeps the variance through a (leaky) ReLU
 
@@ -24,8 +26,6 @@ class EqualisedLinear(nn.Module):
     """y = c W x + m b with W ~ N(0, 1 / m^2), c = gain m / sqrt(inputs), m the learning rate multiplier.
 
     Args:
-        inputs: length of x.
-        outputs: length of y.
         gain: sqrt(2) before an activation without a gain of its own, else 1.
         lr_multiplier: m; 0.01 in a mapping network.
         bias: have b.
@@ -47,8 +47,10 @@ class EqualisedLinear(nn.Module):
         self.scale, self.bias_scale = gain * lr_multiplier / math.sqrt(inputs), lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs] -> [B, outputs]."""
-        return F.linear(x, self.weight * self.scale, None if self.bias is None else self.bias * self.bias_scale)
+        """[B, inputs] -> [B, outputs], in at least float32 under autocast too."""
+        bias = None if self.bias is None else self.bias * self.bias_scale
+        with no_autocast(x):
+            return F.linear(at_least_float32(x), self.weight * self.scale, bias)
 
     def extra_repr(self) -> str:
         """Show sizes and scale."""
@@ -59,13 +61,9 @@ class EqualisedConv2d(nn.Module):
     """Convolution with weights c W, W ~ N(0, 1), c = gain / sqrt(inputs k^2).
 
     Args:
-        inputs: channels in.
-        outputs: channels out.
         kernel: its side k; odd kernels keep the size.
         gain: sqrt(2) before an activation without a gain of its own, else 1.
-        resample: "up": nearest upsampling by 2 before it; "down": average pooling by 2 after it; both merged with a
-            3x3 kernel into one convolution of stride 2 as in `saddle.networks.blocks.Conv3x3`.
-        bias: have a bias.
+        resample: as `saddle.networks.blocks.convolve3x3` does; only with a 3x3 kernel.
     """
 
     def __init__(
@@ -82,16 +80,14 @@ class EqualisedConv2d(nn.Module):
             raise ValueError(f"a {kernel}x{kernel} kernel cannot be merged with resampling: only 3x3")
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.scale, self.resample, self.padding = gain / math.sqrt(inputs * kernel**2), resample, kernel // 2
+        self.scale, self.resample = gain / math.sqrt(inputs * kernel**2), resample
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H, W], [.., 2H, 2W] (up) or [.., H/2, W/2] (down)."""
         weight = self.weight * self.scale
-        if self.resample == "up":
-            return F.conv_transpose2d(x, spread(weight.flip(2, 3)).transpose(0, 1), self.bias, stride=2, padding=1)
-        if self.resample == "down":
-            return F.conv2d(x, spread(weight) / 4, self.bias, stride=2, padding=1)
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+        if self.resample != "none":
+            return convolve3x3(x, weight, self.bias, self.resample)
+        return F.conv2d(x, weight, self.bias, padding=weight.shape[2] // 2)
 
     def extra_repr(self) -> str:
         """Show sizes and scale."""
@@ -101,7 +97,8 @@ class EqualisedConv2d(nn.Module):
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     """x / sqrt(mean over channels of x^2 + eps), for [B, C] or [B, C, H, W] (Karras et al. 2018, section 4.2)."""
-    return x * (x.square().mean(1, keepdim=True) + eps).rsqrt()
+    scale = (at_least_float32(x).square().mean(1, keepdim=True) + eps).rsqrt()
+    return x * scale.to(x.dtype)
 
 
 class PixelNorm(nn.Module):
@@ -113,30 +110,29 @@ class PixelNorm(nn.Module):
 
 
 class MinibatchStd(nn.Module):
-    """Appends the standard deviation over a group of samples as channels (Karras et al. 2018, section 3).
+    """Appends the standard deviation over a group of samples as a channel (Karras et al. 2018, section 3).
 
-    The channels are cut into `channels` parts; of each, the deviation of every pixel over the group is averaged to one
-    number, which becomes a constant map. A group is `group` rows that follow each other, so that it lies inside one
+    The deviation over the group is averaged over channels and pixels to one number, which becomes a constant map. A
+    group is `group` rows that follow each other, so that it lies inside one
     process and one micro-batch: one process and many compute the same. (The published code takes rows that are far
     apart; as rows are drawn independently, that is the same in distribution.)
 
     Args:
         group: samples in a group; 4 in the paper, 32 in StyleGAN2-ADA's settings for CIFAR-10.
-        channels: maps to append.
 
     Raises:
         InputError: from `forward`, where the rows of a process and micro-batch are no multiple of the group. Fewer
             rows than one group form a group of their own where there is one process.
     """
 
-    def __init__(self, group: int = 4, channels: int = 1):
+    def __init__(self, group: int = 4):
         super().__init__()
-        if group < 2 or channels < 1:
-            raise InputError(f"minibatch standard deviation: {group} samples, {channels} maps; give 2 and 1, or more")
-        self.group, self.channels = group, channels
+        if group < 2:
+            raise InputError(f"model.trunk.group={group}: a standard deviation needs groups of 2 samples or more")
+        self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C + channels, H, W]."""
+        """[B, C, H, W] -> [B, C + 1, H, W]."""
         rows, _, height, width = x.shape
         group = rows if rows < self.group and not is_distributed() else self.group
         if rows % group:
@@ -144,8 +140,6 @@ class MinibatchStd(nn.Module):
                 f"data.batch_size: the minibatch standard deviation needs a multiple of {group} images per process "
                 f"and micro-batch (trainer.accumulate, times model.packing), not {rows}"
             )
-        grouped = x.unflatten(0, (-1, group)).unflatten(2, (self.channels, -1))  # [groups, group, parts, C, H, W]
-        wide = grouped.to(torch.promote_types(x.dtype, torch.float32))
-        deviation = (wide.var(1, correction=0) + 1e-8).sqrt()  # [groups, parts, C, H, W]
-        maps = deviation.mean((2, 3, 4)).to(x.dtype).repeat_interleave(group, 0)  # [B, parts]
-        return torch.cat([x, maps[:, :, None, None].expand(-1, -1, height, width)], 1)
+        deviation = (at_least_float32(x.unflatten(0, (-1, group))).var(1, correction=0) + 1e-8).sqrt()
+        means = deviation.mean((1, 2, 3)).to(x.dtype).repeat_interleave(group)  # [groups, C, H, W] -> [B]
+        return torch.cat([x, means[:, None, None, None].expand(-1, 1, height, width)], 1)

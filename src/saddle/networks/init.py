@@ -15,22 +15,12 @@ M = TypeVar("M", bound=nn.Module)
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding)
 
 
-def _orthogonal(weight: Tensor, gain: float) -> None:
-    nn.init.orthogonal_(weight)
-
-
-def _normal02(weight: Tensor, gain: float) -> None:
-    nn.init.normal_(weight, 0.0, 0.02)
-
-
-def _xavier(weight: Tensor, gain: float) -> None:
-    nn.init.xavier_uniform_(weight, gain)
-
-
-INITIALISERS: dict[str, Callable[[Tensor, float], None]] = {
-    "orthogonal": _orthogonal,  # BigGAN: orthonormal rows or columns of the matrix (out, in * k * k)
-    "normal02": _normal02,  # DCGAN: N(0, 0.02)
-    "xavier": _xavier,  # SNGAN: Glorot uniform; layers with an `init_gain` (convolutions of a residual path) use it
+#: By name: draws a weight. Only xavier reads the gain, the layer's `init_gain` (convolutions of a residual path) or 1.
+INITIALISERS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    # BigGAN: orthonormal rows or columns of the matrix (out, in * k * k)
+    "orthogonal": lambda weight, gain: nn.init.orthogonal_(weight),
+    "normal02": lambda weight, gain: nn.init.normal_(weight, 0.0, 0.02),  # DCGAN
+    "xavier": nn.init.xavier_uniform_,  # SNGAN: Glorot uniform
 }
 
 

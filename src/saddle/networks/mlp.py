@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.networks.activations import ACTIVATIONS, Activation
+from saddle.networks.base import LayeredGenerator, LayeredTrunk, bounded_image
 from saddle.networks.blocks import Condition
-from saddle.networks.init import initialise
 from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
+from saddle.precision import at_least_float32
 from saddle.randomness import layer_uniform
 
 
@@ -49,9 +50,7 @@ class Dropout(nn.Module):
         if not self.training or not self.probability:
             return x
         numbers = layer_uniform(x, x.shape[1])
-        numbers = numbers[
-            :: len(numbers) // len(x)
-        ]  # of images judged in packs, the first one's numbers are the pack's
+        numbers = numbers[:: len(numbers) // len(x)]  # images judged in packs take the numbers of the pack's first
         return x * (numbers >= self.probability).to(x) / (1 - self.probability)
 
     def extra_repr(self) -> str:
@@ -59,26 +58,15 @@ class Dropout(nn.Module):
         return str(self.probability)
 
 
-class Generator(nn.Module):
-    """Latents [B, latent_dim] and labels [B] to images [B, channels, resolution, resolution].
+class Generator(LayeredGenerator):
+    """Linear layers from the latent to the pixels of an image of any size.
 
-    Args:
-        latent_dim: length of a latent vector.
+    Args (see `saddle.networks` for the others):
         width: units of a hidden layer.
-        resolution: of the image, any.
-        channels: of the image.
         layers: number of hidden layers.
         activation: a name in `saddle.networks.activations.ACTIVATIONS`.
         batch_norm: batch norm before each activation.
         bounded: a tanh at the end, for images in [-1, 1]; without it the output is linear, for points.
-        classes: number of classes; 0 without labels.
-        conditioning: "none" ignores the labels, "concat" appends a one-hot label to the latent (Mirza and Osindero
-            2014).
-        norm: weight norm, spectral or none.
-        init: a name known to `initialise`.
-
-    Raises:
-        InputError: for a conditioning without classes.
     """
 
     def __init__(
@@ -96,10 +84,8 @@ class Generator(nn.Module):
         norm: str = "none",
         init: str = "xavier",
     ):
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.condition = Condition(conditioning, classes)
-        sizes = [latent_dim + self.condition.length, *[width] * layers]
+        condition = Condition(conditioning, classes)
+        sizes = [latent_dim + condition.length, *[width] * layers]
         make, inputs = ACTIVATIONS[activation]
         parts: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
@@ -108,30 +94,20 @@ class Generator(nn.Module):
             parts.append(make())
         shape = (channels, resolution, resolution)
         parts += [weight_norm(norm, nn.Linear(sizes[-1], math.prod(shape))), nn.Unflatten(1, shape)]
-        self.layers = nn.Sequential(*parts, nn.Tanh() if bounded else nn.Identity())
-        initialise(self, init)
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images of `latents` under `labels`."""
-        x = self.condition(latents, labels)
-        return self.layers(x)
+        super().__init__(condition, parts, init, end=bounded_image if bounded else at_least_float32)
 
 
-class Trunk(nn.Module):
-    """Images [B, channels, resolution, resolution] to features [B, F], the last hidden layer.
+class Trunk(LayeredTrunk):
+    """Linear layers from the pixels to the last hidden layer, whose F units are the features.
 
-    Args:
+    Args (see `saddle.networks` for the others):
         width: units of the generator's hidden layers.
-        resolution: of the image, any.
-        channels: of the image.
         ratio: D's hidden units to G's; one unit at least.
         layers: number of hidden layers.
         activation: "maxout", or a name in ACTIVATIONS.
         pieces: linear pieces of a maxout unit.
         dropout: share of the hidden units that are dropped in training, behind each activation.
         input_dropout: share of the pixels that are dropped in training.
-        norm: before each activation: batch, layer, spectral (of the weights) or none.
-        init: a name known to `initialise`.
 
     Raises:
         InputError: for instance norm, which needs maps.
@@ -151,24 +127,16 @@ class Trunk(nn.Module):
         norm: str = "none",
         init: str = "xavier",
     ):
-        super().__init__()
         if norm == "instance":
             raise InputError(
                 "model.d_norm=instance: model/trunk=mlp has vectors, not maps; choose layer, spectral or none"
             )
         make, inputs = {"maxout": Activation(lambda: Maxout(pieces), pieces), **ACTIVATIONS}[activation]
-        self.independent = norm != "batch"
         sizes = [channels * resolution**2, *[max(1, round(ratio * width))] * layers]
-        self.features = sizes[-1]
         parts: list[nn.Module] = [nn.Flatten(), Dropout(input_dropout)]
         for before, after in itertools.pairwise(sizes):
             outputs = after * inputs
             bias = norm in ("spectral", "none")  # an activation norm has one
             parts.append(weight_norm(norm, nn.Linear(before, outputs, bias=bias)))
             parts += [activation_norm(norm, outputs), make(), Dropout(dropout)]
-        self.layers = nn.Sequential(*parts)
-        initialise(self, init)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of `images`."""
-        return self.layers(images)
+        super().__init__(parts, sizes[-1], norm, init)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from saddle.distributed import all_gather, is_distributed
+from saddle.precision import at_least_float32
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -50,12 +51,12 @@ class BatchNorm(nn.Module):
         return self._synchronised(x)
 
     def _synchronised(self, x: Tensor) -> Tensor:
-        wide = x if x.dtype == torch.float64 else x.float()
+        exact = at_least_float32(x)
         axes = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
         # means and sums of squares about them join without the cancellation of E[x^2] - E[x]^2 (Chan et al. 1979)
-        own_mean = wide.mean(axes)
-        own_squares = (wide - own_mean.view(shape)).square().sum(axes)
+        own_mean = exact.mean(axes)
+        own_squares = (exact - own_mean.view(shape)).square().sum(axes)
         count = own_mean.new_full((1,), x.numel() / x.shape[1])
         parts = all_gather(torch.cat([own_mean, own_squares, count])[None])
         means, squares, counts = parts.tensor_split((x.shape[1], 2 * x.shape[1]), dim=1)
@@ -69,7 +70,7 @@ class BatchNorm(nn.Module):
         scale = (variance + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
-        y = (wide - mean.view(shape)) * scale.view(shape)
+        y = (exact - mean.view(shape)) * scale.view(shape)
         if self.bias is not None:
             y = y + self.bias.view(shape)
         return y.to(x.dtype)
@@ -140,6 +141,10 @@ class ChannelLayerNorm(nn.GroupNorm):
 
     def __init__(self, channels: int):
         super().__init__(1, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, C, ...], in the type of x: on a GPU autocast would give back float32."""
+        return super().forward(x).to(x.dtype)
 
 
 NORMS = ("batch", "layer", "instance", "spectral", "none")

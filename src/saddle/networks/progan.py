@@ -4,9 +4,14 @@ Both networks grow by stages: at stage s they work on images of 4 * 2^s pixels. 
 (1 - alpha) times that of the stage before, enlarged, plus alpha times its own, and D's features are blended likewise;
 alpha goes from 0 to 1. Whoever trains calls `grow(stage, alpha)` on both networks; they start fully grown. Outside, an
 image always has the full size: G enlarges by nearest neighbours, D averages down.
+
+`width` is the number of channels at the full resolution, which is a power of two of at least 8; the number doubles at
+each half of the size up to `max_width`.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +20,7 @@ from torch import Tensor, nn
 from saddle.errors import InputError
 from saddle.networks.equalised import HE, EqualisedConv2d, EqualisedLinear, MinibatchStd, PixelNorm, pixel_norm
 from saddle.networks.resample import TENT, Blur
-
-Grown = tuple[int, float]  # stage and alpha
+from saddle.precision import at_least_float32
 
 
 def sizes(resolution: int) -> list[int]:
@@ -35,42 +39,47 @@ def channels_at(size: int, resolution: int, width: int, max_width: int) -> int:
     return min(width * resolution // size, max_width)
 
 
+def widths_of(resolution: int, width: int, max_width: int) -> list[int]:
+    """The channels at 4, 8, ... pixels up to the resolution."""
+    return [channels_at(size, resolution, width, max_width) for size in sizes(resolution)]
+
+
 class Growing(nn.Module):
-    """A network of stages. Stage and alpha are buffers, so a checkpoint holds them and the average of G copies them.
+    """A network of stages. Stage and alpha are plain numbers, which nobody waits for, and part of the state dict.
+
+    They are the trainer's business: whoever grows a network grows its moving average too.
 
     Args:
-        stages: how many there are; the network starts at the last, with alpha 1.
-    """
+        stages: how many there are.
 
-    stage: Tensor
-    alpha: Tensor
+    Attributes:
+        stage: the present one, from 0; at first the last.
+        alpha: the weight of its own layers in [0, 1].
+    """
 
     def __init__(self, stages: int):
         super().__init__()
-        self.stages = stages
-        self.register_buffer("stage", torch.tensor(stages - 1))
-        self.register_buffer("alpha", torch.tensor(1.0))
+        self.stages, self.stage, self.alpha = stages, stages - 1, 1.0
 
-    @torch.no_grad()
     def grow(self, stage: int, alpha: float = 1.0) -> None:
-        """Work at stage number `stage` (from 0), whose own layers have the weight `alpha` in [0, 1]."""
+        """Work at a stage, with a weight of its own layers; 1 at the first stage, which has nothing to fade from."""
         if not 0 <= stage < self.stages or not 0 <= alpha <= 1:
             raise ValueError(f"stage {stage}, alpha {alpha}: give a stage in 0 to {self.stages - 1}, alpha in [0, 1]")
-        self.stage.fill_(stage)
-        self.alpha.fill_(alpha)
+        self.stage, self.alpha = stage, alpha if stage else 1.0
 
     @property
-    def grown(self) -> Grown:
-        """Stage and alpha as numbers; the first stage has nothing to fade from. On a GPU this waits for the device."""
-        if self.stage.is_meta:
-            return self.stages - 1, 1.0
-        stage = int(self.stage)
-        return stage, float(self.alpha) if stage else 1.0
+    def grown(self) -> tuple[int, float]:
+        """Stage and alpha."""
+        return self.stage, self.alpha
 
-    @property
-    def native(self) -> int:
-        """The side in pixels of the images at this stage."""
-        return 4 * 2 ** self.grown[0]
+    def get_extra_state(self) -> Tensor:
+        """Stage and alpha for the state dict, float64 [2] on the CPU, as a state dict holds tensors."""
+        return torch.tensor(self.grown, dtype=torch.float64, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the stage and alpha of a state dict."""
+        stage, alpha = state.tolist()
+        self.grow(int(stage), alpha)
 
 
 def enlarge(images: Tensor, size: int) -> Tensor:
@@ -114,15 +123,33 @@ class Start(nn.Module):
         return pixel_norm(F.leaky_relu(self.linear(x).unflatten(1, (-1, 4, 4)) + self.bias, 0.2))
 
 
-class Generator(Growing):
+class GrowingImages(Growing):
+    """A growing network that ends in images: each stage has a 1x1 convolution of its own to them."""
+
+    to_image: nn.ModuleList
+    resolution: int
+
+    def images(self, before: Tensor | None, x: Tensor) -> Tensor:
+        """Images [B, C, resolution, resolution], in at least float32.
+
+        Args:
+            before: the last map of the stage before; read only while the stage fades in.
+            x: the last map of the stage.
+        """
+        images = at_least_float32(self.to_image[self.stage](x))
+        if self.alpha < 1:
+            faded = at_least_float32(self.to_image[self.stage - 1](before))
+            images = enlarge(faded, images.shape[-1]).lerp(images, self.alpha)
+        return enlarge(images, self.resolution)
+
+
+class Generator(GrowingImages):
     """Latents, put on a hypersphere, to images in about [-1, 1] (no tanh at the end).
 
-    Args:
-        latent_dim: length of a latent; 512 in the paper.
-        width: channels at the full resolution; 16 at 1024 pixels in the paper.
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        max_width: channels at the small sizes; 512 in the paper.
+    Args (see `saddle.networks` for the others):
+        latent_dim: 512 in the paper.
+        width: 16 at 1024 pixels in the paper.
+        max_width: 512 in the paper.
         classes: append the label as a one-hot vector to the latent; 0: ignore labels.
     """
 
@@ -130,30 +157,22 @@ class Generator(Growing):
         self, latent_dim: int, width: int, resolution: int, channels: int, max_width: int = 512, classes: int = 0
     ):
         super().__init__(len(sizes(resolution)))
-        self.latent_dim, self.resolution, self.classes = latent_dim, resolution, classes
-        widths = [channels_at(size, resolution, width, max_width) for size in sizes(resolution)]
+        self.resolution, self.classes = resolution, classes
+        widths = widths_of(resolution, width, max_width)
         first = nn.Sequential(Start(latent_dim + classes, widths[0]), *_layer(widths[0], widths[0]))
         self.blocks = nn.ModuleList([first])
         for before, after in zip(widths[:-1], widths[1:], strict=True):
             self.blocks.append(nn.Sequential(*_layer(before, after, up=True), *_layer(after, after)))
         self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
 
-    def render(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images of the current stage's own size."""
-        stage, alpha = self.grown
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Latents [B, latent_dim] and labels [B] (int64) -> images [B, C, resolution, resolution]."""
         if self.classes:
             latents = torch.cat([latents, F.one_hot(labels, self.classes).to(latents)], 1)
         before, x = None, pixel_norm(latents)
-        for block in self.blocks[: stage + 1]:
+        for block in self.blocks[: self.stage + 1]:
             before, x = x, block(x)
-        images = self.to_image[stage](x)
-        if alpha < 1:
-            images = enlarge(self.to_image[stage - 1](before), images.shape[-1]).lerp(images, alpha)
-        return images
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Latents [B, latent_dim] and labels [B] (int64) -> images [B, C, resolution, resolution]."""
-        return enlarge(self.render(latents, labels), self.resolution)
+        return self.images(before, x)
 
 
 def _layer(inputs: int, outputs: int, up: bool = False) -> list[nn.Module]:
@@ -164,24 +183,18 @@ def _layer(inputs: int, outputs: int, up: bool = False) -> list[nn.Module]:
 class Trunk(Growing):
     """The mirror image of G: features [B, F] of images, without the last linear layer.
 
-    Args:
-        width: channels at the full resolution.
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        max_width: channels at the small sizes.
+    Args (see `saddle.networks` for the others):
         group: samples in a group of the minibatch standard deviation; 4 in the paper.
-        blur: low-pass filter before each halving, as in StyleGAN.
 
     Attributes:
-        features: F.
-        independent: False, because of the minibatch standard deviation.
+        blurs: whether a low-pass filter precedes each halving, as in StyleGAN.
     """
 
-    def __init__(
-        self, width: int, resolution: int, channels: int, max_width: int = 512, group: int = 4, blur: bool = False
-    ):
+    blurs: ClassVar[bool] = False
+
+    def __init__(self, width: int, resolution: int, channels: int, max_width: int = 512, group: int = 4):
         super().__init__(len(sizes(resolution)))
-        widths = [channels_at(size, resolution, width, max_width) for size in sizes(resolution)]
+        widths = widths_of(resolution, width, max_width)
         self.features, self.independent = channels_at(2, resolution, width, max_width), False
         self.from_image = nn.ModuleList(
             nn.Sequential(EqualisedConv2d(channels, width, 1, HE), nn.LeakyReLU(0.2)) for width in widths
@@ -200,7 +213,7 @@ class Trunk(Growing):
                 nn.Sequential(
                     EqualisedConv2d(before, before, 3, HE),
                     nn.LeakyReLU(0.2),
-                    Blur(TENT) if blur else nn.Identity(),
+                    Blur(TENT) if self.blurs else nn.Identity(),
                     EqualisedConv2d(before, after, 3, HE, "down"),
                     nn.LeakyReLU(0.2),
                 )
@@ -208,11 +221,10 @@ class Trunk(Growing):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, H], H the full resolution (or the current stage's size) -> features [B, F]."""
-        stage, alpha = self.grown
-        images = shrink(images, self.native)
-        x = self.from_image[stage](images)
-        for index in range(stage, 0, -1):
+        images = shrink(images, 4 * 2**self.stage)
+        x = self.from_image[self.stage](images)
+        for index in range(self.stage, 0, -1):
             x = self.blocks[index](x)
-            if index == stage and alpha < 1:
-                x = self.from_image[stage - 1](shrink(images, images.shape[-1] // 2)).lerp(x, alpha)
+            if index == self.stage and self.alpha < 1:
+                x = self.from_image[index - 1](shrink(images, images.shape[-1] // 2)).lerp(x, self.alpha)
         return self.blocks[0](x)

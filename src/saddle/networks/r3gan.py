@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from saddle.errors import InputError
 from saddle.networks.progan import sizes
 from saddle.networks.resample import SMOOTH, Downsample, Upsample
+from saddle.precision import at_least_float32
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance through the LeakyReLU
@@ -66,7 +67,7 @@ class ResidualBlock(nn.Module):
         """[B, C, H, W] -> [B, C, H, W]."""
         h = F.leaky_relu(self.convolution1(x), SLOPE)
         h = F.leaky_relu(self.convolution2(h), SLOPE)
-        return x + self.convolution3(h)
+        return self.convolution3(h) + x  # in this order the sum has the convolution's memory format, channels_last
 
 
 def stage(channels: int, blocks: int, total: int) -> list[ResidualBlock]:
@@ -75,12 +76,13 @@ def stage(channels: int, blocks: int, total: int) -> list[ResidualBlock]:
     return [ResidualBlock(channels, gain) for _ in range(blocks)]
 
 
-def pointwise(inputs: int, outputs: int) -> nn.Module:
-    """A 1x1 convolution without bias, of gain 1; nothing where the channels stay."""
-    return nn.Identity() if inputs == outputs else _pointwise(inputs, outputs)
+def transition(inputs: int, outputs: int) -> nn.Module:
+    """What changes the number of channels between two sizes: nothing where it stays."""
+    return nn.Identity() if inputs == outputs else pointwise(inputs, outputs)
 
 
-def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+def pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 1x1 convolution without bias, of gain 1."""
     convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
     variance_scaled(convolution.weight, 1.0)
     return convolution
@@ -89,17 +91,16 @@ def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
 class Generator(nn.Module):
     """A learned 4x4 basis, weighted by a linear map of the latent, then blocks and upsampling; no tanh at the end.
 
-    Args:
-        latent_dim: length of a latent; 64 in the paper.
+    Args (see `saddle.networks` for the others):
+        latent_dim: 64 in the paper.
         width: channels at the small sizes; 768 in the paper, 1536 for ImageNet. A multiple of 8 for each halving.
         resolution: a power of two, 8 at least.
-        channels: of the image.
         full: how many sizes, from 4x4, have the full width; 4 in the paper, 5 for ImageNet at 64 pixels.
         blocks: per size; 2 in the paper.
         classes: append a linear embedding of the label, as long as the latent is, to the latent; 0: ignore labels.
 
     Raises:
-        InputError: as `widths`.
+        InputError: for a width that gives no whole groups.
     """
 
     def __init__(
@@ -113,7 +114,6 @@ class Generator(nn.Module):
         classes: int = 0,
     ):
         super().__init__()
-        self.latent_dim = latent_dim
         own = widths(resolution, width, full)
         self.embedding = nn.Embedding(classes, latent_dim) if classes else None
         self.linear = nn.Linear(latent_dim * (2 if classes else 1), own[0], bias=False)
@@ -121,8 +121,8 @@ class Generator(nn.Module):
         total = blocks * len(own)
         layers: list[nn.Module] = [*stage(own[0], blocks, total)]
         for before, after in zip(own[:-1], own[1:], strict=True):
-            layers += [pointwise(before, after), Upsample(SMOOTH), *stage(after, blocks, total)]
-        self.layers = nn.Sequential(*layers, _pointwise(own[-1], channels))
+            layers += [transition(before, after), Upsample(SMOOTH), *stage(after, blocks, total)]
+        self.layers = nn.Sequential(*layers, pointwise(own[-1], channels))
         variance_scaled(self.linear.weight, 1.0)
         if self.embedding is not None:  # a linear layer of the one-hot label: its fan-in is the number of classes
             nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(classes))
@@ -131,35 +131,21 @@ class Generator(nn.Module):
         """Latents [B, latent_dim] and labels [B] (int64) -> images [B, C, H, W]."""
         if self.embedding is not None:
             latents = torch.cat([latents, self.embedding(labels).to(latents.dtype)], 1)
-        return self.layers(self.basis * self.linear(latents)[:, :, None, None])
+        weights = self.linear(latents)[:, :, None, None]
+        return at_least_float32(self.layers(self.basis.to(weights.dtype) * weights))
 
 
 class Trunk(nn.Module):
-    """The mirror image of G, ending in a 4x4 convolution of each channel alone: images to features [B, F].
-
-    Args:
-        width: channels at the small sizes, F among them.
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        full: how many sizes, from 4x4, have the full width.
-        blocks: per size.
-
-    Attributes:
-        features: F.
-        independent: True.
-
-    Raises:
-        InputError: as `widths`.
-    """
+    """The mirror image of G, ending in a 4x4 convolution of each channel alone; F is `width`. Arguments as G's."""
 
     def __init__(self, width: int, resolution: int, channels: int, full: int = 4, blocks: int = 2):
         super().__init__()
         own = widths(resolution, width, full)[::-1]
         self.features, self.independent = own[-1], True
         total = blocks * len(own)
-        layers: list[nn.Module] = [_pointwise(channels, own[0]), *stage(own[0], blocks, total)]
+        layers: list[nn.Module] = [pointwise(channels, own[0]), *stage(own[0], blocks, total)]
         for before, after in zip(own[:-1], own[1:], strict=True):
-            layers += [Downsample(SMOOTH), pointwise(before, after), *stage(after, blocks, total)]
+            layers += [Downsample(SMOOTH), transition(before, after), *stage(after, blocks, total)]
         basis = nn.Conv2d(self.features, self.features, 4, groups=self.features, bias=False)
         variance_scaled(basis.weight, 1.0)
         self.layers = nn.Sequential(*layers, basis, nn.Flatten())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
+from saddle.networks.base import LayeredTrunk, bounded_image
 from saddle.networks.blocks import Condition
 from saddle.networks.init import initialise
 from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
@@ -30,13 +31,11 @@ class Encoder(nn.Module):
     c5 w, pool, c5 2w, pool, linear to the features, linear to the logits; ReLU after all but the last, so that features
     are at least 0. For CIFAR-10 the paper has w = 64 and 256 features.
 
-    Args:
-        channels: of the images.
-        resolution: of the images, a multiple of 4.
+    Args (see `saddle.networks` for the others):
+        resolution: a multiple of 4.
         width: w.
         features: F, length of the feature vectors.
         classes: K, at least 1.
-        init: a name known to `initialise`.
     """
 
     def __init__(self, channels: int, resolution: int, width: int, features: int, classes: int, init: str = "xavier"):
@@ -113,31 +112,26 @@ class ImageGenerator(nn.Module):
             padding, extra = (2, 1) if stride == 2 else (0, 0)
             layers.append(nn.ConvTranspose2d(inputs, outputs, 5, stride, padding, extra, bias=False))
             layers += [BatchNorm(outputs), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 5), nn.Tanh())
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, channels, 5))
 
     def forward(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Images of features under noise."""
-        return self.layers(torch.cat([features.to(noise), noise], 1))
+        """Images of features under noise, in at least float32."""
+        return bounded_image(self.layers(torch.cat([features.to(noise), noise], 1)))
 
 
 class Generator(nn.Module):
-    """Both generators: latents [B, latent_dim] and labels [B] to images [B, channels, 32, 32] in [-1, 1].
+    """Both generators. A latent is the noise z1 of the features, then the noise z0 of the image.
 
-    A latent is the noise z1 of the features, then the noise z0 of the image.
-
-    Args:
-        latent_dim: length of both together; 66 in the paper's recipe for CIFAR-10.
+    Args (see `saddle.networks` for the others):
+        latent_dim: length of both noises together; 66 in the paper's recipe for CIFAR-10.
         image_noise: length of z0; 16 there.
-        classes: K.
         features: F; 256 there.
         hidden: units of the hidden layers of G1.
         width: channels of the last hidden layers of G0.
-        channels: of the image.
         resolution: 32.
-        init: a name known to `initialise`.
 
     Raises:
-        InputError: for another resolution, data without labels, or noises that do not fit into a latent.
+        InputError: for data without labels, or noises that do not fit into a latent.
     """
 
     def __init__(
@@ -190,7 +184,7 @@ class FeatureDiscriminator(nn.Module):
         hidden: units of both hidden layers; 512 in the paper.
         blur: standard deviation, 0.2 in the paper's code; 0 for none.
         classes: how many class logits D has; 0 for one plain logit.
-        init: a name known to `initialise`.
+        init: see `saddle.networks`.
     """
 
     def __init__(self, features: int, noise: int, hidden: int, blur: float, classes: int = 0, init: str = "xavier"):
@@ -211,22 +205,17 @@ class FeatureDiscriminator(nn.Module):
         return scores.logsumexp(1), at_least_float32(self.guess(hidden)), scores
 
 
-class Trunk(nn.Module):
-    """D0's layers for CIFAR-10: images [B, channels, H, W] to features [B, 2 width], the mean over the last map.
+class Trunk(LayeredTrunk):
+    """D0's layers for CIFAR-10, for images of any size: the 2 w features are the mean over the last map.
 
     c3 w, c3 w of stride 2, c3 2w, c3 2w of stride 2, c3 2w, c1 2w; LeakyReLU 0.2. The paper's w is 96.
 
-    Args:
+    Args (see `saddle.networks` for the others):
         width: w.
-        channels: of the image.
-        norm: of the hidden layers but the first: batch, layer, instance, spectral (of all weights) or none.
-        init: a name known to `initialise`.
+        norm: of the hidden layers but the first.
     """
 
     def __init__(self, width: int, channels: int, norm: str = "none", init: str = "normal02"):
-        super().__init__()
-        self.features = 2 * width
-        self.independent = norm != "batch"
         layers: list[nn.Module] = []
         before = channels
         for after, kernel, stride in ((1, 3, 1), (1, 3, 2), (2, 3, 1), (2, 3, 2), (2, 3, 1), (2, 1, 1)):
@@ -236,9 +225,8 @@ class Trunk(nn.Module):
                 layers.append(activation_norm(norm, after * width))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
             before = after * width
-        self.layers = nn.Sequential(*layers)
-        initialise(self, init)
+        super().__init__(layers, 2 * width, norm, init)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of `images`."""
-        return self.layers(images).mean((2, 3))
+        """Images [B, C, H, W] in [-1, 1] -> features [B, F]."""
+        return super().forward(images).mean((2, 3))

@@ -1,10 +1,12 @@
 """StyleGAN (Karras, Laine and Aila 2019): a mapping network, styles through AdaIN, noise inputs, a constant start.
 
-`StyleBased` is what StyleGAN and StyleGAN2 share: latents z become intermediate latents w, one per layer; mixing and
-truncation act on these. Sizes and growing are those of `saddle.networks.progan`.
+`StyleGenerator` is what StyleGAN and StyleGAN2 share: latents z become intermediate latents w, one per layer; mixing
+and truncation act on these. Sizes, widths and growing are those of `saddle.networks.progan`.
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,30 +15,57 @@ from torch import Tensor, nn
 from saddle.distributed import all_reduce, world_size
 from saddle.networks import progan
 from saddle.networks.equalised import HE, EqualisedConv2d, EqualisedLinear, pixel_norm
-from saddle.networks.progan import Growing, channels_at, enlarge, sizes
+from saddle.networks.progan import GrowingImages, sizes, widths_of
 from saddle.networks.resample import TENT, Blur
+from saddle.precision import at_least_float32
 from saddle.randomness import layer_noise
 
+DECAY = 0.995  # of the average of w, as in the published code
+LR_MULTIPLIER = 0.01  # of a mapping network's equalised learning rate
 
-class StyleBased(nn.Module):
+
+class StyleGenerator(nn.Module):
     """A mapping network from z to w and a synthesis network from one w per layer to the image.
+
+    A subclass says of which types they are; the seed gives the synthesis network its weights first.
 
     The buffer `w_avg` is the moving average of w over the latents of all processes, taken in training mode; truncation
     pulls towards it. An average of G's weights copies it, because it is an average already.
 
-    Args:
-        mapping: latents [B, latent_dim] and labels [B] to w [B, w_dim].
-        synthesis: ws [B, layers, w_dim] to images.
+    Args (see `saddle.networks` for the others):
+        latent_dim: 512 in the papers.
+        max_width: 512 in the papers.
+        w_dim: length of w; 512 in the papers.
+        mapping_layers: 8 in the papers, 2 in StyleGAN2-ADA's settings for CIFAR-10.
+        classes: condition the mapping network on labels; 0: ignore them.
+        noise: add noise in every layer.
+        **options: what else the synthesis network takes.
+
+    Attributes:
         layers: how many w the synthesis network reads.
-        w_dim: length of w.
-        decay: of `w_avg`; 0.995 in the published code.
     """
 
+    mapping_type: ClassVar[type[nn.Module]]
+    synthesis_type: ClassVar[type[nn.Module]]
     w_avg: Tensor
 
-    def __init__(self, mapping: nn.Module, synthesis: nn.Module, layers: int, w_dim: int, decay: float = 0.995):
+    def __init__(
+        self,
+        latent_dim: int,
+        width: int,
+        resolution: int,
+        channels: int,
+        max_width: int = 512,
+        w_dim: int = 512,
+        mapping_layers: int = 8,
+        classes: int = 0,
+        noise: bool = True,
+        **options: Any,
+    ):
         super().__init__()
-        self.mapping, self.synthesis, self.layers, self.decay = mapping, synthesis, layers, decay
+        synthesis = self.synthesis_type(w_dim, width, resolution, channels, max_width, noise, **options)
+        self.mapping = self.mapping_type(latent_dim, w_dim, mapping_layers, classes)
+        self.synthesis, self.layers = synthesis, 2 * len(sizes(resolution))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def styles(
@@ -76,22 +105,14 @@ class StyleBased(nn.Module):
             ws = torch.where(layer < cut, torch.lerp(self.w_avg.to(ws), ws, truncation), ws)
         return ws
 
-    def forward(
-        self,
-        latents: Tensor,
-        labels: Tensor,
-        mixing: Tensor | None = None,
-        crossover: Tensor | int | None = None,
-        truncation: float = 1.0,
-        cutoff: int | None = None,
-    ) -> Tensor:
-        """Latents [B, latent_dim] and labels [B] (int64) -> images [B, C, H, W]; for the rest see `styles`."""
-        return self.synthesis(self.styles(latents, labels, mixing, crossover, truncation, cutoff))
+    def forward(self, latents: Tensor, labels: Tensor, **options: Any) -> Tensor:
+        """Latents [B, latent_dim] and labels [B] (int64) -> images [B, C, H, W]; for the options see `styles`."""
+        return self.synthesis(self.styles(latents, labels, **options))
 
     @torch.no_grad()
     def _follow(self, w: Tensor) -> None:
         mean = all_reduce(w.detach().mean(0)) / world_size()
-        self.w_avg.lerp_(mean.to(self.w_avg), 1 - self.decay)
+        self.w_avg.lerp_(mean.to(self.w_avg), 1 - DECAY)
 
 
 class Mapping(nn.Module):
@@ -102,14 +123,13 @@ class Mapping(nn.Module):
         w_dim: length of w and of the layers between; 512 in the paper.
         layers: 8 in the paper.
         classes: 0: ignore labels.
-        lr_multiplier: of the layers' equalised learning rate; 0.01 in the paper.
     """
 
-    def __init__(self, latent_dim: int, w_dim: int, layers: int = 8, classes: int = 0, lr_multiplier: float = 0.01):
+    def __init__(self, latent_dim: int, w_dim: int, layers: int = 8, classes: int = 0):
         super().__init__()
         self.embedding = nn.Parameter(torch.randn(classes, latent_dim)) if classes else None
         inputs = [latent_dim * (2 if classes else 1), *[w_dim] * (layers - 1)]
-        self.layers = nn.ModuleList(EqualisedLinear(i, w_dim, HE, lr_multiplier) for i in inputs)
+        self.layers = nn.ModuleList(EqualisedLinear(i, w_dim, HE, LR_MULTIPLIER) for i in inputs)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Latents [B, latent_dim] and labels [B] (int64) -> w [B, w_dim]."""
@@ -137,19 +157,21 @@ class Style(nn.Module):
         self.affine = EqualisedLinear(w_dim, 2 * channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x [B, C, H, W] under w [B, w_dim]."""
+        """x [B, C, H, W] under w [B, w_dim] -> [B, C, H, W], in the type of x; computed in at least float32."""
+        h = at_least_float32(
+            x
+        )  # the mean is taken away below: what low types round off would be blown up with the rest
         if self.noise is not None:
-            x = x + self.noise * layer_noise(x, 1, *x.shape[2:])
-        x = F.leaky_relu(x + self.bias, 0.2)
-        scale, shift = self.affine(w)[:, :, None, None].to(x.dtype).chunk(2, 1)
-        return instance_norm(x) * (scale + 1) + shift
+            h = h + self.noise * layer_noise(h, 1, *h.shape[2:])
+        h = F.leaky_relu(h + self.bias, 0.2)
+        scale, shift = self.affine(w)[:, :, None, None].chunk(2, 1)
+        return (instance_norm(h) * (scale + 1) + shift).to(x.dtype)
 
 
 def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Mean 0 and variance 1 over the pixels of each channel of each image, [B, C, H, W]."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
-    return ((wide - mean) * (variance + eps).rsqrt()).to(x.dtype)
+    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    return (x - mean) * (variance + eps).rsqrt()
 
 
 class Block(nn.Module):
@@ -172,82 +194,39 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor | None, ws: Tensor) -> Tensor:
         """[B, inputs, H, W] (None in the first block) and ws [B, 2, w_dim] -> [B, outputs, 2H, 2W]."""
-        h = self.constant.expand(len(ws), -1, -1, -1) if self.constant is not None else self.up(x)
+        h = self.up(x) if self.constant is None else self.constant.expand(len(ws), -1, -1, -1)
         return self.style2(self.convolution(self.style1(h, ws[:, 0])), ws[:, 1])
 
 
-class Synthesis(Growing):
+class Synthesis(GrowingImages):
     """ws to images, two layers per size; it grows like `saddle.networks.progan.Generator`.
 
-    Args:
+    Args (see `saddle.networks` for the others):
         w_dim: length of w.
-        width: channels at the full resolution; 16 at 1024 pixels in the paper.
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        max_width: channels at the small sizes; 512 in the paper.
         noise: add noise in every layer.
     """
 
-    def __init__(
-        self, w_dim: int, width: int, resolution: int, channels: int, max_width: int = 512, noise: bool = True
-    ):
+    def __init__(self, w_dim: int, width: int, resolution: int, channels: int, max_width: int, noise: bool):
         super().__init__(len(sizes(resolution)))
         self.resolution = resolution
-        widths = [channels_at(size, resolution, width, max_width) for size in sizes(resolution)]
+        widths = widths_of(resolution, width, max_width)
         pairs = zip([0, *widths[:-1]], widths, strict=True)
         self.blocks = nn.ModuleList(Block(before, after, w_dim, noise) for before, after in pairs)
         self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
 
     def forward(self, ws: Tensor) -> Tensor:
         """[B, layers, w_dim] -> images [B, C, resolution, resolution]; a stage reads the first 2 (stage + 1) layers."""
-        return enlarge(self.render(ws), self.resolution)
-
-    def render(self, ws: Tensor) -> Tensor:
-        """Images of the current stage's own size."""
-        stage, alpha = self.grown
-        before: Tensor | None = None
-        x: Tensor | None = None
-        for index, block in enumerate(self.blocks[: stage + 1]):
-            before, x = x, block(x, ws[:, 2 * index : 2 * index + 2])
-        images = self.to_image[stage](x)
-        if alpha < 1:
-            images = enlarge(self.to_image[stage - 1](before), images.shape[-1]).lerp(images, alpha)
-        return images
+        before, x = None, self.blocks[0](None, ws[:, :2])
+        for index in range(1, self.stage + 1):
+            before, x = x, self.blocks[index](x, ws[:, 2 * index : 2 * index + 2])
+        return self.images(before, x)
 
 
-class Generator(StyleBased):
-    """StyleGAN's generator: images in about [-1, 1] (no tanh at the end).
+class Generator(StyleGenerator):
+    """StyleGAN's generator: images in about [-1, 1] (no tanh at the end). `width` is 16 at 1024 pixels in the paper."""
 
-    Args:
-        latent_dim: length of a latent; 512 in the paper.
-        width: channels at the full resolution; 16 at 1024 pixels in the paper.
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        max_width: channels at the small sizes; 512 in the paper.
-        w_dim: length of w; 512 in the paper.
-        mapping_layers: 8 in the paper.
-        classes: condition the mapping network on labels; 0: ignore them.
-        noise: add noise in every layer.
-    """
-
+    mapping_type, synthesis_type = Mapping, Synthesis
     synthesis: Synthesis
-
-    def __init__(
-        self,
-        latent_dim: int,
-        width: int,
-        resolution: int,
-        channels: int,
-        max_width: int = 512,
-        w_dim: int = 512,
-        mapping_layers: int = 8,
-        classes: int = 0,
-        noise: bool = True,
-    ):
-        synthesis = Synthesis(w_dim, width, resolution, channels, max_width, noise)
-        mapping = Mapping(latent_dim, w_dim, mapping_layers, classes)
-        super().__init__(mapping, synthesis, 2 * len(sizes(resolution)), w_dim)
-        self.latent_dim = latent_dim
 
     def grow(self, stage: int, alpha: float = 1.0) -> None:
         """Work at stage number `stage`, whose own layers have the weight `alpha`: see `Growing.grow`."""
@@ -262,5 +241,4 @@ class Generator(StyleBased):
 class Trunk(progan.Trunk):
     """ProGAN's discriminator with a blur before each halving; see there."""
 
-    def __init__(self, width: int, resolution: int, channels: int, max_width: int = 512, group: int = 4):
-        super().__init__(width, resolution, channels, max_width, group, blur=True)
+    blurs = True

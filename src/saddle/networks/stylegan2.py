@@ -2,22 +2,26 @@
 
 G: styles scale the weights of its convolutions, demodulation takes their scale away again, and the image is the sum of
 contributions of every size (skip architecture). D: residual, or plain for CIFAR-10. Layers have the gain sqrt(2) after
-their LeakyReLU, not in their weights.
+their LeakyReLU, not in their weights. `width` and `max_width` are those of `saddle.networks.progan`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
+from saddle.networks.autocast import in_convolution_type, no_autocast
 from saddle.networks.equalised import EqualisedConv2d, EqualisedLinear, MinibatchStd, pixel_norm
-from saddle.networks.progan import channels_at, sizes
+from saddle.networks.progan import widths_of
 from saddle.networks.resample import SMOOTH, Filter, fir, upsample
-from saddle.networks.stylegan import StyleBased
+from saddle.networks.stylegan import LR_MULTIPLIER, StyleGenerator
+from saddle.precision import at_least_float32
 from saddle.randomness import layer_noise
 
 
@@ -52,13 +56,16 @@ def modulated_convolution(
         eps: guards the division.
 
     Returns:
-        [B, O, H, W], or [B, O, 2H, 2W] with `up`.
+        [B, O, H, W], or [B, O, 2H, 2W] with `up`; in the type of x, or autocast's. Styles, weights and their norms stay
+        in theirs until they meet x.
     """
+    x = in_convolution_type(x)
     if x.dtype == torch.float16 and demodulate:  # no scale survives demodulation, so one that cannot overflow is free
         weight, styles = weight / weight.abs().amax((1, 2, 3), keepdim=True), styles / styles.abs().amax(1, True)
     norm: Tensor | None = None
     if demodulate:  # sum over I, k, k of (s w)^2 without the weights of every image
-        norm = (styles.square() @ weight.square().sum((2, 3)).T + eps).rsqrt()
+        with no_autocast(x):
+            norm = (styles.square() @ weight.square().sum((2, 3)).T + eps).rsqrt()
     if grouped:
         own = weight * styles[:, None, :, None, None]
         own = own if norm is None else own * norm[:, :, None, None, None]
@@ -77,35 +84,32 @@ def _convolve(x: Tensor, weight: Tensor, up: Tensor | None, groups: int = 1) -> 
     return fir(F.conv_transpose2d(x, transposed, stride=2, groups=groups), up, pad, gain=4)
 
 
-class StyledConvolution(Filter):
-    """Modulated convolution, noise, bias, LeakyReLU.
+class Layers(NamedTuple):
+    """What the layers of a synthesis network have in common.
 
-    Args:
-        inputs: channels in.
-        outputs: channels out.
+    Attributes:
         w_dim: length of w.
-        up: double the size.
-        noise: add one noise image per image, scaled by a learned number that starts at 0.
-        clamp: largest absolute value of the output; None: no limit.
+        noise: add one noise image per image in every layer, scaled by a learned number that starts at 0.
+        clamp: largest absolute value of a layer's output; None: no limit. StyleGAN2-ADA: 256, for half precision.
         grouped: see `modulated_convolution`.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        w_dim: int,
-        up: bool = False,
-        noise: bool = True,
-        clamp: float | None = None,
-        grouped: bool = False,
-    ):
+    w_dim: int
+    noise: bool = True
+    clamp: float | None = None
+    grouped: bool = False
+
+
+class StyledConvolution(Filter):
+    """Modulated 3x3 convolution, which doubles the size with `up`, noise, bias, LeakyReLU."""
+
+    def __init__(self, inputs: int, outputs: int, shared: Layers, up: bool = False):
         super().__init__(SMOOTH)
-        self.affine = EqualisedLinear(w_dim, inputs, bias_init=1)
+        self.affine = EqualisedLinear(shared.w_dim, inputs, bias_init=1)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
-        self.noise = nn.Parameter(torch.zeros(())) if noise else None
+        self.noise = nn.Parameter(torch.zeros(())) if shared.noise else None
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
-        self.up, self.clamp, self.grouped = up, clamp, grouped
+        self.up, self.clamp, self.grouped = up, shared.clamp, shared.grouped
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [B, inputs, H, W] under w [B, w_dim] -> [B, outputs, H, W], or [B, outputs, 2H, 2W] with `up`."""
@@ -113,49 +117,32 @@ class StyledConvolution(Filter):
         x = modulated_convolution(x, self.weight, self.affine(w), up=up, grouped=self.grouped)
         if self.noise is not None:
             x = x + self.noise * layer_noise(x, 1, *x.shape[2:])
-        return activate(x + self.bias, clamp=self.clamp)
+        return activate(x + self.bias.to(x.dtype), clamp=self.clamp)
 
 
 class ToImage(nn.Module):
-    """Modulated 1x1 convolution to the image, without demodulation.
+    """Modulated 1x1 convolution to the image, without demodulation."""
 
-    Args:
-        inputs: channels in.
-        channels: of the image.
-        w_dim: length of w.
-        clamp: largest absolute value of the output; None: no limit.
-        grouped: see `modulated_convolution`.
-    """
-
-    def __init__(self, inputs: int, channels: int, w_dim: int, clamp: float | None = None, grouped: bool = False):
+    def __init__(self, inputs: int, channels: int, shared: Layers):
         super().__init__()
-        self.affine = EqualisedLinear(w_dim, inputs, bias_init=1)
+        self.affine = EqualisedLinear(shared.w_dim, inputs, bias_init=1)
         self.weight = nn.Parameter(torch.randn(channels, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.scale, self.clamp, self.grouped = 1 / math.sqrt(inputs), clamp, grouped
+        self.scale, self.clamp, self.grouped = 1 / math.sqrt(inputs), shared.clamp, shared.grouped
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """x [B, inputs, H, W] under w [B, w_dim] -> [B, channels, H, W]."""
+        """x [B, inputs, H, W] under w [B, w_dim] -> [B, channels, H, W], in at least float32."""
         styles = self.affine(w) * self.scale
-        x = modulated_convolution(x, self.weight, styles, demodulate=False, grouped=self.grouped) + self.bias
+        x = modulated_convolution(x, self.weight, styles, demodulate=False, grouped=self.grouped)
+        x = at_least_float32(x) + self.bias
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class Synthesis(Filter):
     """ws to images. 4x4: a learned constant, one layer; every further size: two layers; every size adds to the image.
 
-    Args:
-        w_dim: length of w.
-        width: channels at the full resolution; 32 at 1024 pixels in the paper (config F).
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        max_width: channels at the small sizes; 512 in the paper.
-        noise: add noise in every layer.
-        clamp: largest absolute value of the layers' outputs; None: no limit. StyleGAN2-ADA: 256, for half precision.
-        grouped: see `modulated_convolution`.
-
-    Attributes:
-        layers: how many w it reads; the image of a size reads the w of the next size's first layer.
+    It reads two w per size, [B, layers, w_dim]; the image of a size reads the w of the next size's first layer. Its
+    arguments are those of `StyleGenerator` and `Layers`.
     """
 
     def __init__(
@@ -164,21 +151,20 @@ class Synthesis(Filter):
         width: int,
         resolution: int,
         channels: int,
-        max_width: int = 512,
-        noise: bool = True,
+        max_width: int,
+        noise: bool,
         clamp: float | None = None,
         grouped: bool = False,
     ):
         super().__init__(SMOOTH)
-        widths = [channels_at(size, resolution, width, max_width) for size in sizes(resolution)]
-        self.layers = 2 * len(widths)
+        shared = Layers(w_dim, noise, clamp, grouped)
+        widths = widths_of(resolution, width, max_width)
         self.constant = nn.Parameter(torch.randn(widths[0], 4, 4))
-        convolutions = [StyledConvolution(widths[0], widths[0], w_dim, False, noise, clamp, grouped)]
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
-            convolutions.append(StyledConvolution(before, after, w_dim, True, noise, clamp, grouped))
-            convolutions.append(StyledConvolution(after, after, w_dim, False, noise, clamp, grouped))
-        self.convolutions = nn.ModuleList(convolutions)
-        self.to_image = nn.ModuleList(ToImage(width, channels, w_dim, clamp, grouped) for width in widths)
+        self.convolutions = nn.ModuleList([StyledConvolution(widths[0], widths[0], shared)])
+        for before, after in itertools.pairwise(widths):
+            self.convolutions.append(StyledConvolution(before, after, shared, up=True))
+            self.convolutions.append(StyledConvolution(after, after, shared))
+        self.to_image = nn.ModuleList(ToImage(width, channels, shared) for width in widths)
 
     def forward(self, ws: Tensor) -> Tensor:
         """[B, layers, w_dim] -> images [B, C, resolution, resolution]."""
@@ -201,15 +187,14 @@ class Mapping(nn.Module):
         w_dim: length of w, of the layers between and of the embedding.
         layers: 8; 2 in StyleGAN2-ADA's settings for CIFAR-10 (D's mapping keeps 8).
         classes: 0: ignore labels.
-        lr_multiplier: of the layers' equalised learning rate; 0.01 in the paper.
     """
 
-    def __init__(self, latent_dim: int, w_dim: int, layers: int = 8, classes: int = 0, lr_multiplier: float = 0.01):
+    def __init__(self, latent_dim: int, w_dim: int, layers: int = 8, classes: int = 0):
         super().__init__()
-        self.latent_dim, self.classes = latent_dim, classes
+        self.classes = classes
         self.embedding = EqualisedLinear(classes, w_dim) if classes else None
         inputs = [latent_dim + (w_dim if classes else 0), *[w_dim] * (layers - 1)]
-        self.layers = nn.ModuleList(EqualisedLinear(i, w_dim, lr_multiplier=lr_multiplier) for i in inputs)
+        self.layers = nn.ModuleList(EqualisedLinear(i, w_dim, lr_multiplier=LR_MULTIPLIER) for i in inputs)
 
     def forward(self, latents: Tensor | None, labels: Tensor) -> Tensor:
         """Latents [B, latent_dim] (None without) and labels [B] (int64) -> w [B, w_dim]."""
@@ -223,50 +208,20 @@ class Mapping(nn.Module):
         return x
 
 
-class Generator(StyleBased):
-    """StyleGAN2's generator: images in about [-1, 1] (no tanh at the end).
+class Generator(StyleGenerator):
+    """StyleGAN2's generator: images in about [-1, 1] (no tanh at the end). `width` is 32 at 1024 pixels in the paper.
 
-    Args:
-        latent_dim: length of a latent; 512 in the paper.
-        width: channels at the full resolution; 32 at 1024 pixels in the paper (config F).
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        max_width: channels at the small sizes; 512 in the paper.
-        w_dim: length of w; 512 in the paper.
-        mapping_layers: 8 in the paper, 2 in StyleGAN2-ADA's settings for CIFAR-10.
-        classes: condition the mapping network on labels; 0: ignore them.
-        noise: add noise in every layer.
-        clamp: see `Synthesis`.
-        grouped: see `modulated_convolution`.
+    Beside the arguments of `StyleGenerator` it takes `clamp` and `grouped`, those of `Layers`.
     """
 
+    mapping_type, synthesis_type = Mapping, Synthesis
     synthesis: Synthesis
-
-    def __init__(
-        self,
-        latent_dim: int,
-        width: int,
-        resolution: int,
-        channels: int,
-        max_width: int = 512,
-        w_dim: int = 512,
-        mapping_layers: int = 8,
-        classes: int = 0,
-        noise: bool = True,
-        clamp: float | None = None,
-        grouped: bool = False,
-    ):
-        synthesis = Synthesis(w_dim, width, resolution, channels, max_width, noise, clamp, grouped)
-        super().__init__(Mapping(latent_dim, w_dim, mapping_layers, classes), synthesis, synthesis.layers, w_dim)
-        self.latent_dim = latent_dim
 
 
 class Block(Filter):
     """3x3 convolution, filter, 3x3 convolution of stride 2; residual: plus filter and 1x1, all times sqrt(1/2).
 
     Args:
-        inputs: channels in.
-        outputs: channels out.
         residual: have the shortcut.
         clamp: largest absolute value of the layers' outputs; None: no limit.
     """
@@ -293,23 +248,17 @@ ARCHITECTURES = ("residual", "plain")
 
 
 class Trunk(nn.Module):
-    """StyleGAN2's discriminator without its last linear layer: images to features [B, F].
+    """StyleGAN2's discriminator without its last linear layer. It is not independent: minibatch standard deviation.
 
-    Args:
-        width: channels at the full resolution; 32 at 1024 pixels in the paper (config F).
-        resolution: a power of two, 8 at least.
-        channels: of the image.
-        max_width: channels at the small sizes, F among them; 512 in the paper.
+    Args (see `saddle.networks` for the others):
+        width: 32 at 1024 pixels in the paper (config F).
+        max_width: 512 in the paper.
         group: samples in a group of the minibatch standard deviation; 4; 32 in StyleGAN2-ADA's settings for CIFAR-10.
         architecture: "residual", or "plain", which StyleGAN2-ADA calls orig and uses for CIFAR-10.
         clamp: largest absolute value of the convolutional layers' outputs; None: no limit.
 
-    Attributes:
-        features: F.
-        independent: False, because of the minibatch standard deviation.
-
     Raises:
-        InputError: for another architecture or an unsupported resolution.
+        InputError: for another architecture.
     """
 
     def __init__(
@@ -325,7 +274,7 @@ class Trunk(nn.Module):
         super().__init__()
         if architecture not in ARCHITECTURES:
             raise InputError(f"model.trunk.architecture={architecture}: choose one of {', '.join(ARCHITECTURES)}")
-        widths = [channels_at(size, resolution, width, max_width) for size in reversed(sizes(resolution))]
+        widths = widths_of(resolution, width, max_width)[::-1]
         self.features, self.independent, self.clamp = widths[-1], False, clamp
         self.from_image = EqualisedConv2d(channels, widths[0], 1)
         pairs = zip(widths[:-1], widths[1:], strict=True)
