@@ -15,12 +15,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from saddle.callbacks import paused
 from saddle.config.check import length
 from saddle.errors import NonFinite
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable
 from saddle.run.folder import RunFolder
 from saddle.run.life import Life
+from saddle.run.stopwatch import paused
 from saddle.run.writer import CsvWriter
 
 IMAGES = 8  # per iteration
