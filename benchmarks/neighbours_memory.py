@@ -68,7 +68,7 @@ def main() -> None:
         for start in range(0, options.images, BATCH):
             count = min(BATCH, options.images - start)
             features = torch.randn(count, options.features, generator=draws).relu()
-            metric.update_features(FeatureOutputs(features, features[:, :0]), real)
+            metric.update(FeatureOutputs(features, features[:, :0]), real)
     held = peak()
     start = time.perf_counter()
     scores = {name: float(x) for name, x in metric.compute().items()}

@@ -2,7 +2,7 @@
 
 import torch
 
-from saddle.metrics.base import FeatureMetric
+from saddle.metrics.base import ImageMetric
 from saddle.metrics.features import FeatureExtractor, FeatureOutputs
 
 
@@ -27,13 +27,13 @@ def outputs(features: torch.Tensor) -> FeatureOutputs:
     return FeatureOutputs(features, torch.zeros(len(features), 1))
 
 
-def fill(metric: FeatureMetric, real: torch.Tensor, fake: torch.Tensor, test: torch.Tensor | None = None):
+def fill(metric: ImageMetric, real: torch.Tensor, fake: torch.Tensor, test: torch.Tensor | None = None):
     """Update with both sides in batches of 50, and return what the metric computes."""
     for features, is_real in ((real, True), (fake, False)):
         for batch in features.split(50):
-            metric.update_features(outputs(batch), is_real)
+            metric.update(outputs(batch), is_real)
     if test is not None:
-        metric.update_test(outputs(test))
+        metric.update(outputs(test), real=True, test=True)
     return metric.compute()
 
 

@@ -17,8 +17,8 @@ from saddle.metrics.backbones import (
     DINOv2Extractor,
     TorchvisionExtractor,
     last_linear,
-    read_weights,
 )
+from saddle.metrics.files import read_weights
 from saddle.metrics.scores import ClassifierScore
 
 NAME = "mobilenet_v3_small"
@@ -108,7 +108,7 @@ def test_bad_names_and_files_are_refused(tmp_path, monkeypatch):
         TorchvisionExtractor("resnet49")
     with pytest.raises(InputError, match="SqueezeNet does not end in a linear layer"):
         TorchvisionExtractor("squeezenet1_1")
-    with pytest.raises(InputError, match="there are no weights"):
+    with pytest.raises(InputError, match=f"there are no {NAME} weights"):
         TorchvisionExtractor(NAME, str(tmp_path / "missing.pth"))
     with pytest.raises(InputError, match="head=true"):
         TorchvisionExtractor(NAME, head=False)

@@ -10,7 +10,7 @@ import torch
 from saddle.data.digits import Digits
 from saddle.errors import InputError
 from saddle.metrics import classifier as own
-from saddle.metrics.features import WEIGHTS, ClassifierExtractor
+from saddle.metrics.features import ClassifierExtractor
 from saddle.metrics.train_classifier import fit, main
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -31,14 +31,14 @@ def test_committed_fashion_mnist_accuracy():
     with gzip.open(DEBIAN / "t10k-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(8 + 1000), np.uint8, offset=8).astype(np.int64)
     images = torch.nn.functional.pad(torch.from_numpy(pixels.copy()), (2, 2, 2, 2))
-    model = own.load(WEIGHTS / "fashion_mnist.safetensors")
+    model = own.load(own.WEIGHTS / "fashion_mnist.safetensors")
     assert own.accuracy(model, images, torch.from_numpy(labels)) >= 0.91  # 0.92 on all 10,000
 
 
 def test_committed_digits_accuracy():
     test = digits().test_set
     assert test is not None
-    model = own.load(WEIGHTS / "digits.safetensors")
+    model = own.load(own.WEIGHTS / "digits.safetensors")
     assert own.accuracy(model, *test.__getitems__(range(len(test)))) >= 0.97
 
 

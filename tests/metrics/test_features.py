@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from saddle.errors import InputError
 from saddle.metrics import classifier as own
-from saddle.metrics.features import WEIGHTS, ClassifierExtractor, InceptionExtractor
+from saddle.metrics.features import ClassifierExtractor, InceptionExtractor
 
 
 def images(n: int, channels: int = 1, size: int = 32) -> torch.Tensor:
@@ -24,16 +24,16 @@ def test_committed_classifiers(name):
     assert outputs.features.shape == (6, extractor.features) and outputs.features.dtype == torch.float32
     assert outputs.logits.shape == (6, extractor.classes) == (6, 10)
     assert bool((outputs.features >= 0).all())
-    metadata = own.read_metadata(WEIGHTS / f"{name}.safetensors")
+    metadata = own.read_metadata(own.WEIGHTS / f"{name}.safetensors")
     assert metadata["command"] == f"python -m saddle.metrics.train_classifier data={name}"
     assert len(metadata["data"]) == 64
     assert float(metadata["accuracy"]) >= {"fashion_mnist": 0.92, "digits": 0.97}[name]
-    assert (WEIGHTS / f"{name}.safetensors").stat().st_size < 1e6
+    assert (own.WEIGHTS / f"{name}.safetensors").stat().st_size < 1e6
 
 
 def test_folded_network_equals_the_plain_one():
     folded = ClassifierExtractor("fashion_mnist")(images(5))
-    plain = own.load(WEIGHTS / "fashion_mnist.safetensors")
+    plain = own.load(own.WEIGHTS / "fashion_mnist.safetensors")
     features, logits = plain(own.prepare_images(images(5), 1))
     torch.testing.assert_close(folded.features, features, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(folded.logits, logits, rtol=1e-4, atol=1e-4)

@@ -13,7 +13,7 @@ def score(real, real_labels, fake, fake_labels, step: int = 30):
     metric = IntraFrechet(Given(3))
     for features, labels, is_real in ((real, real_labels, True), (fake, fake_labels, False)):
         for x, y in zip(features.split(step), labels.split(step), strict=True):
-            metric.update_features(outputs(x), is_real, y)
+            metric.update(outputs(x), is_real, y)
     return metric.compute()
 
 
@@ -38,6 +38,6 @@ def test_swapped_classes_are_noticed():
 def test_wrong_input():
     metric = IntraFrechet(Given(3))
     with pytest.raises(InputError, match="needs a label of every fake image"):
-        metric.update_features(outputs(normal(0, 4, 3)), False)
+        metric.update(outputs(normal(0, 4, 3)), False)
     with pytest.raises(InputError, match="class 2 has 1 fake images"):
         score(normal(0, 9, 3), torch.arange(9) % 3, normal(1, 7, 3), torch.tensor([0, 0, 1, 1, 1, 1, 2]))

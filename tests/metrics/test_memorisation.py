@@ -78,7 +78,7 @@ def test_wrong_input():
     with pytest.raises(NotImplementedError, match="reads no test images"):
         from saddle.metrics.kid import KernelDistance
 
-        KernelDistance(Given()).update_test(outputs(normal(0, 5)))
+        KernelDistance(Given()).update(outputs(normal(0, 5)), real=True, test=True)
 
 
 class Flat(FeatureExtractor):

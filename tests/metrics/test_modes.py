@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from saddle.data.mixtures import Mixture, grid, ring
 from saddle.errors import InputError
 from saddle.metrics.evaluator import Evaluator
-from saddle.metrics.modes import ModeCoverage, NearestCentre, jensen_shannon_from_uniform, kl_from_uniform
+from saddle.metrics.modes import ModeCoverage, NearestCentre
 from saddle.metrics.sources import ModelSource
 
 
@@ -62,13 +62,15 @@ def test_the_mixture_itself():
 
 @pytest.mark.parametrize("n", [2, 8, 25])
 def test_divergences_at_both_ends(n):
-    uniform, one = torch.full((n,), 1 / n, dtype=torch.float64), torch.eye(n, dtype=torch.float64)[0]
-    assert float(kl_from_uniform(uniform)) == pytest.approx(0, abs=1e-12)
-    assert float(jensen_shannon_from_uniform(uniform)) == pytest.approx(0, abs=1e-12)
-    assert float(kl_from_uniform(one)) == pytest.approx(math.log(n))
+    """Every mode equally often, and a single one."""
+    centres = ring(n, 1.0)
+    uniform, one = (score(points, NearestCentre(centres, 1e-3)) for points in (centres, centres[:1].repeat(n, 1)))
+    assert float(uniform["reverse_kl"]) == pytest.approx(0, abs=1e-12)
+    assert float(uniform["mode_jsd"]) == pytest.approx(0, abs=1e-12)
+    assert float(one["reverse_kl"]) == pytest.approx(math.log(n))
     m = (1 + 1 / n) / 2
     expected = (-math.log(m) + math.log(1 / n / m) / n + (n - 1) / n * math.log(2)) / 2
-    assert float(jensen_shannon_from_uniform(one)) == pytest.approx(expected)
+    assert float(one["mode_jsd"]) == pytest.approx(expected)
 
 
 def test_batches_add_up():

@@ -46,7 +46,7 @@ def filled(metric, real: torch.Tensor, fake: torch.Tensor):
         for start in range(0, len(x), 50):
             part = x[start : start + 50]
             rows = Rows(start, start + len(part), len(x))
-            metric.update_features(FeatureOutputs(part, part), is_real, rows=rows)
+            metric.update(FeatureOutputs(part, part), is_real, rows=rows)
     return metric.compute()
 
 

@@ -43,8 +43,8 @@ def test_score_equals_the_formula(splits):
     metric = ClassifierScore(Nothing(), splits=splits)
     for start in range(0, 101, 10):
         stop = min(start + 10, 101)
-        metric.update_features(outputs(fake[start:stop]), False, rows=Rows(start, stop, 101))
-    metric.update_features(outputs(real), True, rows=Rows(0, 60, 60))
+        metric.update(outputs(fake[start:stop]), False, rows=Rows(start, stop, 101))
+    metric.update(outputs(real), True, rows=Rows(0, 60, 60))
     parts = [fake.numpy()[k * 101 // splits : (k + 1) * 101 // splits] for k in range(splits)]
     values = [score(part) for part in parts]
     result = metric.compute()
@@ -58,8 +58,8 @@ def test_score_equals_the_formula(splits):
 def test_score_bounds():
     """Sure and uniform over classes: the number of classes. The same answer everywhere: one."""
     best, worst = ClassifierScore(Nothing()), ClassifierScore(Nothing())
-    best.update_features(outputs(100 * torch.eye(5).repeat(4, 1)), False)
-    worst.update_features(outputs(torch.ones(20, 5)), False)
+    best.update(outputs(100 * torch.eye(5).repeat(4, 1)), False)
+    worst.update(outputs(torch.ones(20, 5)), False)
     assert float(best.compute()[""]) == pytest.approx(5)
     assert float(worst.compute()[""]) == pytest.approx(1)
 
@@ -68,11 +68,11 @@ def test_processes_do_not_change_the_splits():
     """Three processes with unequal contiguous blocks add up to one process's states."""
     fake = logits(2, 50)
     whole = ClassifierScore(Nothing(), splits=3)
-    whole.update_features(outputs(fake), False, rows=Rows(0, 50, 50))
+    whole.update(outputs(fake), False, rows=Rows(0, 50, 50))
     summed = ClassifierScore(Nothing(), splits=3)
     for start, stop in ((0, 20), (20, 23), (23, 50)):
         part = ClassifierScore(Nothing(), splits=3)
-        part.update_features(outputs(fake[start:stop]), False, rows=Rows(start, stop, 50))
+        part.update(outputs(fake[start:stop]), False, rows=Rows(start, stop, 50))
         for name in part._defaults:
             setattr(summed, name, getattr(summed, name) + getattr(part, name))
     summed._update_count = 1
@@ -83,8 +83,8 @@ def test_processes_do_not_change_the_splits():
 def test_histogram():
     seen = torch.tensor([0, 0, 0, 1, 1, 2, 0, 0])
     metric = ClassHistogram(Nothing())
-    metric.update_features(outputs(torch.eye(5)[seen]), False, labels=torch.tensor([0, 0, 0, 1, 1, 2, 3, 4]))
-    metric.update_features(outputs(torch.eye(5)), True)
+    metric.update(outputs(torch.eye(5)[seen]), False, labels=torch.tensor([0, 0, 0, 1, 1, 2, 3, 4]))
+    metric.update(outputs(torch.eye(5)), True)
     result = metric.compute()
     shares = np.array([5, 2, 1]) / 8
     assert float(result["class_share_min"]) == 0
@@ -97,7 +97,7 @@ def test_histogram():
 
 def test_no_label_accuracy_without_labels():
     metric = ClassHistogram(Nothing())
-    metric.update_features(outputs(torch.eye(5)), False)
+    metric.update(outputs(torch.eye(5)), False)
     assert set(metric.compute()) == {"class_share_min", "class_share_max", "classes", "class_shares"}
 
 
@@ -105,6 +105,6 @@ def test_wrong_input():
     with pytest.raises(InputError, match="splits=0"):
         ClassifierScore(Nothing(), splits=0)
     metric = ClassifierScore(Nothing(), splits=3)
-    metric.update_features(outputs(logits(0, 4)), False)
+    metric.update(outputs(logits(0, 4)), False)
     with pytest.raises(InputError, match="at least 2"):
         metric.compute()

@@ -91,7 +91,7 @@ def test_keeps_an_even_part_of_many_images_in_any_batches():
         for size in batches:
             rows = Rows(start, start + size, 25)
             part = images[start : start + size]
-            metric.update_features(FeatureOutputs(part, part), True, rows=rows)
+            metric.update(FeatureOutputs(part, part), True, rows=rows)
             start += size
         assert torch.equal(metric.gathered("real"), images[[i for i in range(25) if (i + 1) * 10 // 25 > i * 10 // 25]])
     alone = SlicedWasserstein(images=10)

@@ -8,53 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from saddle.data.base import DataModule
 from saddle.errors import InputError
 from saddle.metrics.cache import digest
-from saddle.metrics.features import FeatureExtractor, FeatureOutputs, dtype_of, fetch, file_hash
+from saddle.metrics.features import FeatureExtractor, FeatureOutputs, dtype_of
+from saddle.metrics.files import WeightsFile
 from saddle.metrics.resizers import clean
-
-if TYPE_CHECKING:
-    from saddle.data.base import DataModule
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of the channels
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a torch file that holds nothing but tensors.
-
-    Wrappings that training codes add are taken away: a dictionary under ``state_dict`` or ``model``, and a prefix
-    ``module.``.
-
-    Raises:
-        InputError: if the file cannot be read, holds something else, or a tensor that is not finite.
-    """
-    damaged = f"the weights {path} are damaged or of another format: delete the file"
-    try:
-        loaded: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # whatever a damaged pickle or archive raises
-        raise InputError(damaged) from error
-    for wrapping in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
-            loaded = loaded[wrapping]
-    if not isinstance(loaded, Mapping) or not all(isinstance(x, Tensor) for x in loaded.values()):
-        raise InputError(damaged)
-    if not all(bool(x.isfinite().all()) for x in loaded.values() if x.is_floating_point()):
-        raise InputError(f"the weights {path} are not finite: delete the file")
-    return {str(name).removeprefix("module."): x for name, x in loaded.items()}
 
 
 def normalised(images: Tensor, size: int, statistics: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
@@ -96,10 +64,9 @@ class TorchvisionExtractor(FeatureExtractor):
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise InputError(f"torchvision has no classifier {name}: choose one of {', '.join(known)}")
-        self.given = Path(weights).expanduser() if weights else None
-        if self.given and not self.given.is_file():
-            raise InputError(f"there are no weights {self.given}: check the path")
-        if not head and not self.given:
+        url = torchvision.models.get_model_weights(name)["DEFAULT"].url
+        self.file = WeightsFile(weights, url, name, instead="metrics=frechet")
+        if not head and not weights:
             raise InputError(f"{name}: torchvision's own weights have a head; name a file, or leave head=true")
         self.name, self.head, self.size = name, head, size
         with torch.device("meta"):
@@ -117,52 +84,35 @@ class TorchvisionExtractor(FeatureExtractor):
         return self._classes
 
     @property
-    def path(self) -> Path:
-        """The weights file."""
-        return self.given or Path(torch.hub.get_dir()) / "checkpoints" / self._url.rsplit("/", 1)[-1]
-
-    @property
-    def _url(self) -> str:
-        return str(torchvision.models.get_model_weights(self.name)["DEFAULT"].url)
-
-    @property
     def key(self) -> str:
-        """Name, weights, head, size and precision."""
-        return f"torchvision {self.name} {self.given} {self.head} {self.size} {self.precision}"
+        return f"torchvision {self.name} {self.file.path} {self.head} {self.size} {self.precision}"
 
     @property
     def fingerprint(self) -> str:
         """A hash of the weights file and of all options."""
-        self.prepare()
-        return digest("torchvision", self.name, file_hash(self.path), self.head, self.size, self.precision)
+        return digest("torchvision", self.name, self.file.hash(), self.head, self.size, self.precision)
 
-    def describe(self) -> dict[str, str]:
-        """Beside the base's, the resizer and the hash of the weights file."""
-        return {**super().describe(), "weights": file_hash(self.path), "resizer": f"clean {self.size}"}
+    def origin(self) -> dict[str, str]:
+        return {"weights": self.file.hash(), "resizer": f"clean {self.size}"}
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Download the weights if they are not there."""
-        if not self.given:
-            fetch(self._url, self.path, None, "metrics=frechet")
+        self.file.fetch()
 
     def load(self) -> nn.Module:
-        """The network with its weights."""
-        self.prepare()
         network = self._build()
         last = last_linear(network)[0]
-        missing, unexpected = network.load_state_dict(self._fitting(network), strict=False)
+        shapes = {name: x.shape for name, x in network.state_dict().items()}
+        # a tensor of another shape than the network's counts as missing
+        fitting = {name: x for name, x in self.file.read().items() if shapes.get(name, x.shape) == x.shape}
+        missing, unexpected = network.load_state_dict(fitting, strict=False)
         wrong = [name for name in missing if self.head or not name.startswith(f"{last}.")]
         wrong += unexpected if self.head else []
         if wrong:
             raise InputError(
-                f"the weights {self.path} do not fit {self.name} ({wrong[0]}): choose the file of this network"
+                f"the weights {self.file.path} do not fit {self.name} ({wrong[0]}): choose the file of this network"
             )
         return network.eval().to(memory_format=torch.channels_last)
-
-    def _fitting(self, network: nn.Module) -> dict[str, Tensor]:
-        """The weights of the file; one of another shape than the network's counts as missing."""
-        shapes = {name: x.shape for name, x in network.state_dict().items()}
-        return {name: x for name, x in read_weights(self.path).items() if shapes.get(name, x.shape) == x.shape}
 
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
         """Input and output of the last linear layer."""
@@ -210,7 +160,6 @@ class TransformersExtractor(FeatureExtractor):
 
     @property
     def key(self) -> str:
-        """The model and the precision."""
         return f"{self.name} {self.model} {self.precision}"
 
     @property
@@ -218,9 +167,8 @@ class TransformersExtractor(FeatureExtractor):
         """A hash of the weights, which are loaded for it, and of the precision."""
         return digest(self.name, self._weights(), self.size, self.precision)
 
-    def describe(self) -> dict[str, str]:
-        """Beside the base's, the model, the resizer and a hash of the weights."""
-        return {**super().describe(), "model": self.model, "weights": self._weights(), "resizer": f"clean {self.size}"}
+    def origin(self) -> dict[str, str]:
+        return {"model": self.model, "weights": self._weights(), "resizer": f"clean {self.size}"}
 
     def _weights(self) -> str:
         if not hasattr(self, "_hash"):
@@ -236,7 +184,6 @@ class TransformersExtractor(FeatureExtractor):
         self._weights()
 
     def load(self) -> nn.Module:
-        """The network with its weights."""
         import transformers
 
         try:

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from saddle.distributed import broadcast_object, rank
 from saddle.errors import InputError
-from saddle.metrics import classifier as own
-from saddle.metrics.base import FeatureMetric
-from saddle.metrics.features import FeatureExtractor, FeatureOutputs
-from saddle.randomness import Rows
+from saddle.metrics import classifier
+from saddle.metrics.base import Features, ImageMetric
+from saddle.metrics.features import FeatureOutputs, Pixels
 
 
-class SmallPixels(FeatureExtractor):
+class SmallPixels(Pixels):
     """No network: the features are the images as the repository's classifier sees them, uint8 [N, C, 32, 32]."""
 
-    name = key = fingerprint = f"pixels {own.RESOLUTION}"
-    features = classes = 0
-
-    def load(self) -> nn.Module:
-        """A module that does nothing."""
-        return nn.Identity()
+    name = key = fingerprint = f"pixels {classifier.RESOLUTION}"
 
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
-        """The images, resized and rounded."""
-        small = (own.prepare_images(images, images.shape[1]) + 1) * 127.5
-        return FeatureOutputs(small.round().clamp(0, 255).to(torch.uint8), small.new_zeros(len(small), 0))
+        return super().extract(network, classifier.shrink_images(images))
 
 
-class ClassificationAccuracy(FeatureMetric):
+class ClassificationAccuracy(ImageMetric):
     """The classification accuracy score (Ravuri & Vinyals 2019, arXiv:1905.10887), and its reverse.
 
     Both are of Shmelkov et al. 2018 (arXiv:1807.09499) too, who call them GAN-train and GAN-test. The repository's
@@ -56,9 +48,6 @@ class ClassificationAccuracy(FeatureMetric):
     """
 
     higher_is_better = True
-    reads_test: ClassVar[bool] = True
-    labelled: ClassVar[bool] = True
-    sides: ClassVar[tuple[str, ...]] = ("real", "fake", "test")
 
     def __init__(
         self,
@@ -69,14 +58,10 @@ class ClassificationAccuracy(FeatureMetric):
         seed: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(SmallPixels(), **kwargs)
+        super().__init__(SmallPixels(), Features(labelled=True), test=Features(labelled=True), **kwargs)
         if steps < 1 or not 0 <= shift <= 4:
             raise InputError(f"cas: steps={steps}, shift={shift}; choose at least 1 step and a shift from 0 to 4")
         self.steps, self.reverse, self.flip, self.shift, self.seed = steps, reverse, flip, shift, seed
-
-    def update_test(self, outputs: FeatureOutputs, rows: Rows | None = None, labels: Tensor | None = None) -> None:
-        """Keep a batch of the test set with its labels."""
-        self.keep("test", outputs.features, labels, rows)
 
     def compute(self) -> dict[str, Tensor]:
         """``""``, and with `reverse` ``_real`` and ``gan_test``: accuracies from 0 to 1, float64.
@@ -101,15 +86,18 @@ class ClassificationAccuracy(FeatureMetric):
 
     def _accuracies(self, sets: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
         of_fakes = self._train(*sets["fake"])
-        found = {"": own.accuracy(of_fakes, *sets["test"])}
+        found = {"": classifier.accuracy(of_fakes, *sets["test"])}
         if self.reverse:
             of_reals = self._train(*sets["real"])
-            found |= {"_real": own.accuracy(of_reals, *sets["test"]), "gan_test": own.accuracy(of_reals, *sets["fake"])}
+            found |= {
+                "_real": classifier.accuracy(of_reals, *sets["test"]),
+                "gan_test": classifier.accuracy(of_reals, *sets["fake"]),
+            }
         return found
 
-    def _train(self, images: Tensor, labels: Tensor) -> own.Classifier:
+    def _train(self, images: Tensor, labels: Tensor) -> classifier.Classifier:
         classes = int(labels.max()) + 1
         with torch.enable_grad():
-            return own.train(
+            return classifier.train(
                 images, labels, classes, steps=self.steps, flip=self.flip, shift=self.shift, seed=self.seed
             )

@@ -17,8 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saddle.errors import InputError
+from saddle.images import to_uint8
 from saddle.randomness import generator
 
+WEIGHTS = Path(__file__).parent / "weights"  # those of the package
 RESOLUTION = 32
 FEATURES = 128
 
@@ -71,6 +73,11 @@ def prepare_images(images: Tensor, channels: int) -> Tensor:
     if x.shape[-2:] != (RESOLUTION, RESOLUTION):
         x = F.interpolate(x, (RESOLUTION, RESOLUTION), mode="bilinear", antialias=True, align_corners=False)
     return x / 127.5 - 1
+
+
+def shrink_images(images: Tensor) -> Tensor:
+    """uint8 images [N, C, H, W] at the classifier's resolution, rounded: uint8 [N, C, 32, 32]."""
+    return to_uint8(prepare_images(images, images.shape[1]))
 
 
 def train(

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchmetrics import Metric
 
 from saddle.errors import InputError
+from saddle.metrics.base import GatheringMetric
 
 
-class CodeAccuracy(Metric):
+class CodeAccuracy(GatheringMetric):
     """The share of samples whose code says their class, under the best one-to-one assignment of values to classes.
 
     Which value stands for which class is chosen by all samples that were counted (the Hungarian method), so the score
@@ -27,8 +27,6 @@ class CodeAccuracy(Metric):
         InputError: from `compute`, before any sample was counted.
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
 
     counts: Tensor

@@ -5,23 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from saddle.data.base import DataModule
 from saddle.distributed import barrier, broadcast_object, rank, world_size
 from saddle.errors import InputError
-from saddle.metrics.base import REAL, TEST, ImageMetric
+from saddle.metrics.base import ImageMetric, ModelMetric
 from saddle.metrics.cache import StatisticsCache, digest
-from saddle.metrics.features import FeatureExtractor, FeatureOutputs
-from saddle.metrics.model_metric import ModelMetric
+from saddle.metrics.features import FeatureExtractor
 from saddle.metrics.sources import ImageSource, ModelSource, SetSource
 from saddle.randomness import Rows
-
-if TYPE_CHECKING:
-    from saddle.data.base import DataModule
 
 
 @dataclass(frozen=True)
@@ -148,31 +145,94 @@ class Evaluator:
             metric.to(device)
             metric.reset()
         with torch.no_grad():
-            self._see_real(real, REAL, self.metrics, device)
-            self._see_test(test, device)
-            self._see(fake, "", self.metrics, device)
-            self._see_model(fake)
+            self._show_reals(real, "real", self.metrics, device)
+            self._show_test(test, device)
+            self._show(fake, "fake", self.metrics, device)
+            self._show_model(fake)
             scores = self._scores(len(real), len(fake))
         for metric in self.metrics.values():
             metric.reset()
         return scores
 
-    def _see_test(self, source: ImageSource | None, device: torch.device | str) -> None:
-        readers = {name: m for name, m in self.metrics.items() if isinstance(m, ImageMetric) and m.reads_test}
-        if readers and source is None:
+    def _show_test(self, source: ImageSource | None, device: torch.device | str) -> None:
+        """Show the test set to the metrics that read it."""
+        readers = {name: m for name, m in self.metrics.items() if isinstance(m, ImageMetric) and "test" in m.sides}
+        if not readers:
+            return
+        if source is None:
             raise InputError(f"{', '.join(readers)}: needs a test set, which this data has not; leave the metric out")
-        if readers and source is not None:
-            self._see_real(source, TEST, readers, device)
+        self._show_reals(source, "test", readers, device)
 
-    def _see_model(self, source: ImageSource) -> None:
+    def _show_model(self, source: ImageSource) -> None:
         """Show the model behind the fakes to the metrics that read it."""
         readers = {name: m for name, m in self.metrics.items() if isinstance(m, ModelMetric)}
-        if readers and not isinstance(source, ModelSource):
+        if not readers:
+            return
+        if not isinstance(source, ModelSource):
             raise InputError(f"{', '.join(readers)}: needs a model, and {source.name} holds only images: score a run")
-        if readers and isinstance(source, ModelSource):
-            for rows in self._batches("the model", len(source)):
-                for metric in readers.values():
-                    metric.update(source.model, rows, **source.options)
+        for rows in self._batches("the model", len(source)):
+            for metric in readers.values():
+                metric.update(source.model, rows, **source.options)
+
+    def _show_reals(
+        self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str
+    ) -> None:
+        """Show the training or the test set to the metrics that do not know their statistics, and cache these."""
+        fingerprint = source.fingerprint()
+        keys = {name: self._key(metric, side, fingerprint) for name, metric in metrics.items()}
+        unknown = {name: m for name, m in metrics.items() if not self._known(name, m, side, keys[name], fingerprint)}
+        self._show(source, side, unknown, device)
+        written = set()
+        for name, metric in self._each(f"statistics of {source.name}", unknown):
+            key = keys[name]
+            if isinstance(metric, ImageMetric) and key and key not in written:
+                written.add(key)
+                with metric.sync_context(should_sync=world_size() > 1):
+                    if rank() == 0:
+                        self.cache.write(key, metric.cached_states(side))
+        barrier()
+
+    def _key(self, metric: Metric, side: str, fingerprint: str | None) -> str | None:
+        """The name in the cache of what a metric keeps of a set with this fingerprint."""
+        if fingerprint is None or not isinstance(metric, ImageMetric):
+            return None
+        kept = metric.sides[side]
+        return digest(fingerprint, metric.extractor.fingerprint, f"{side}_", kept.name, kept.settings)
+
+    def _known(self, name: str, metric: Metric, side: str, key: str | None, source: str | None) -> bool:
+        """Whether the metric needs no real image: it takes none, kept them, or the cache has its statistics."""
+        if not isinstance(metric, ImageMetric):
+            return not _takes_real(metric) or self._kept(name, metric, source)
+        states = broadcast_object(self.cache.read(key) if key and rank() == 0 else None)
+        return states is not None and metric.load_states(side, states, rank(), world_size())
+
+    def _kept(self, name: str, metric: Metric, source: str | None) -> bool:
+        """Whether a stock metric still has its real side; InputError if that is another set's."""
+        if getattr(metric, "reset_real_features", True):
+            return False
+        if name not in self._shown:
+            self._shown[name] = source
+            return False
+        if source is None or self._shown[name] != source:
+            raise InputError(f"{name} keeps its first real images: make it with reset_real_features=true for others")
+        return True
+
+    def _show(self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str) -> None:
+        """Update the metrics with this process's part of the images of a side: "real", "test" or "fake"."""
+        chosen = [metric for metric in metrics.values() if not isinstance(metric, ModelMetric)]
+        if not chosen:
+            return
+        extractors = self.extractors()
+        keys = {metric.extractor.key for metric in chosen if isinstance(metric, ImageMetric)}
+        for rows in self._batches(source.name, len(source)):
+            images, labels = source.read(rows.start, rows.stop)
+            images = images.to(device)
+            outputs = {key: extractors[key](images) for key in keys}
+            for metric in chosen:
+                if isinstance(metric, ImageMetric):
+                    metric.update(outputs[metric.extractor.key], side != "fake", labels, rows, test=side == "test")
+                else:
+                    _update_stock(metric, images, side != "fake")
 
     def _batches(self, what: str, total: int) -> Iterator[Rows]:
         """The batches of this process; `progress` hears of each when it is done."""
@@ -189,68 +249,6 @@ class Evaluator:
             self.progress(what, done, len(metrics))
             yield named
             self.progress(what, done + 1, len(metrics))
-
-    def _see_real(
-        self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str
-    ) -> None:
-        """Show the real images (of the training or the test set) to the metrics that do not know their statistics."""
-        fingerprint = source.fingerprint()
-        keys = {name: self._key(metric, side, fingerprint) for name, metric in metrics.items()}
-        unknown = {name: m for name, m in metrics.items() if not self._known(name, m, side, keys[name], fingerprint)}
-        self._see(source, side, unknown, device)
-        written = set()
-        for name, metric in self._each(f"statistics of {source.name}", unknown):
-            key = keys[name]
-            if isinstance(metric, ImageMetric) and key and key not in written:
-                written.add(key)
-                with metric.sync_context(should_sync=world_size() > 1):
-                    if rank() == 0:
-                        self.cache.write(key, metric.real_states(side))
-        barrier()
-
-    def _key(self, metric: Metric, side: str, fingerprint: str | None) -> str | None:
-        if fingerprint is None or not isinstance(metric, ImageMetric):
-            return None
-        return digest(fingerprint, metric.extractor.fingerprint, side, metric.statistics, metric.settings())
-
-    def _known(self, name: str, metric: Metric, side: str, key: str | None, source: str | None) -> bool:
-        """Whether the metric needs no real image: it takes none, kept them, or the cache has its statistics."""
-        if not isinstance(metric, ImageMetric):
-            return not _takes_real(metric) or self._kept(name, metric, source)
-        states = self.cache.read(key) if key and rank() == 0 else None
-        states = broadcast_object(states)
-        return states is not None and metric.load_real_states(states, rank(), world_size(), side)
-
-    def _kept(self, name: str, metric: Metric, source: str | None) -> bool:
-        if getattr(metric, "reset_real_features", True):
-            return False
-        if name not in self._shown:
-            self._shown[name] = source
-            return False
-        if source is None or self._shown[name] != source:
-            raise InputError(f"{name} keeps its first real images: make it with reset_real_features=true for others")
-        return True
-
-    def _see(self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str) -> None:
-        """Update the metrics with this process's part of the images: of a real side, or fakes where `side` is empty."""
-        metrics = {name: m for name, m in metrics.items() if not isinstance(m, ModelMetric)}
-        if not metrics:
-            return
-        extractors = self.extractors()
-        for rows in self._batches(source.name, len(source)):
-            images, labels = source.read(rows.start, rows.stop)
-            images = images.to(device)
-            outputs = {
-                key: extractors[key](images)
-                for key in {m.extractor.key for m in metrics.values() if isinstance(m, ImageMetric)}
-            }
-            for metric in metrics.values():
-                if not isinstance(metric, ImageMetric):
-                    _update_stock(metric, images, bool(side))
-                elif side == TEST:
-                    _update_test(metric, outputs[metric.extractor.key], rows, labels)
-                else:
-                    metric.update_features(outputs[metric.extractor.key], bool(side), labels, rows)
 
     def extractors(self) -> dict[str, FeatureExtractor]:
         """One extractor of each kind by its key: two metrics that were configured alike share one."""
@@ -301,12 +299,6 @@ def _results(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
 
 def _takes_real(metric: Metric) -> bool:
     return "real" in inspect.signature(metric.update).parameters
-
-
-def _update_test(metric: ImageMetric, outputs: FeatureOutputs, rows: Rows, labels: Tensor | None) -> None:
-    """Show images of the test set, with their labels to a metric that takes them."""
-    update: Callable[..., None] = metric.update_test
-    update(outputs, rows, **({"labels": labels} if "labels" in inspect.signature(update).parameters else {}))
 
 
 def _update_stock(metric: Metric, images: Tensor, real: bool) -> None:

@@ -7,32 +7,27 @@ saddle.metrics.backbones.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import fusion
 
+from saddle.data.base import DataModule
 from saddle.distributed import rank
 from saddle.errors import InputError
-from saddle.metrics import classifier as own
+from saddle.metrics import classifier
 from saddle.metrics.cache import cache_folder, digest
+from saddle.metrics.files import WeightsFile, file_hash
 from saddle.metrics.resizers import RESIZERS, Resizer
+from saddle.metrics.train_classifier import fit
 
-if TYPE_CHECKING:
-    from saddle.data.base import DataModule
-
-WEIGHTS = Path(__file__).parent / "weights"
-INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+RELEASES = "https://github.com/toshas/torch-fidelity/releases/download"
+INCEPTION_URL = f"{RELEASES}/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 PER_THREAD = 4  # images that Inception sees at a time for each thread: with more, the CPU's caches overflow
-INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
 
 
 @dataclass(frozen=True)
@@ -99,9 +94,13 @@ class FeatureExtractor(nn.Module, ABC):
         """Get what the weights need, once per machine: download them, or train them on the data."""
 
     def describe(self) -> dict[str, str]:
-        """What a reader must know to compare a score made with it: the fingerprint, and more where there is more."""
+        """What a reader must know to compare a score made with it: fingerprint, precision, and `origin`."""
         deviation = {} if self.deviation is None else {"deviation": f"{self.deviation:.2e}"}
-        return {"fingerprint": self.fingerprint, "precision": self.precision, **deviation}
+        return {"fingerprint": self.fingerprint, "precision": self.precision, **deviation, **self.origin()}
+
+    def origin(self) -> dict[str, str]:
+        """What more there is to say: the hash of its weights (``weights``), the way of resizing (``resizer``)."""
+        return {}
 
     @property
     def precision(self) -> str:
@@ -137,6 +136,19 @@ class FeatureExtractor(nn.Module, ABC):
         return network
 
 
+class Pixels(FeatureExtractor):
+    """No network: the features are the images themselves, uint8 [N, C, H, W], and there are no logits."""
+
+    name = key = fingerprint = "pixels"
+    features = classes = 0
+
+    def load(self) -> nn.Module:
+        return nn.Identity()
+
+    def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
+        return FeatureOutputs(images, images.new_zeros(len(images), 0))
+
+
 class ClassifierExtractor(FeatureExtractor):
     """A classifier of the repository: committed for some data, trained on first use for other labelled data.
 
@@ -146,7 +158,7 @@ class ClassifierExtractor(FeatureExtractor):
         bf16: compute in bfloat16.
     """
 
-    features = own.FEATURES
+    features = classifier.FEATURES
 
     def __init__(self, name: str | None, classes: int | None = None, bf16: bool = False):
         super().__init__(bf16)
@@ -159,22 +171,21 @@ class ClassifierExtractor(FeatureExtractor):
             raise InputError(f"data.classifier={name}: a classifier's name is not a path")
         self.name = name
         if self.path.is_file():
-            self.classes = int(own.read_metadata(self.path)["classes"])
+            self.classes = int(classifier.read_metadata(self.path)["classes"])
         elif classes and classes > 1:
             self.classes = classes
         else:
-            known = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.safetensors")))
+            known = ", ".join(sorted(file.stem for file in classifier.WEIGHTS.glob("*.safetensors")))
             raise InputError(f"there is no classifier {name} (there are: {known}), and no labels to train one on")
 
     @property
     def path(self) -> Path:
         """The weights: those of the package, else those in the cache folder."""
-        committed = WEIGHTS / f"{self.name}.safetensors"
+        committed = classifier.WEIGHTS / f"{self.name}.safetensors"
         return committed if committed.is_file() else cache_folder() / "classifiers" / f"{self.name}.safetensors"
 
     @property
     def key(self) -> str:
-        """Its name and precision."""
         return f"classifier {self.name} {self.precision}"
 
     @property
@@ -182,22 +193,19 @@ class ClassifierExtractor(FeatureExtractor):
         """A hash of the weights file and of the precision."""
         return digest("classifier", file_hash(self._existing()), *(["bfloat16"] if self.bf16 else []))
 
-    def describe(self) -> dict[str, str]:
-        """Beside the base's, the hash of the weights file."""
-        return {**super().describe(), "weights": file_hash(self._existing())}
+    def origin(self) -> dict[str, str]:
+        return {"weights": file_hash(self._existing())}
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Train the classifier on the data's real labelled images, where there is none yet."""
         if self.path.is_file() or datamodule is None:
             return
-        from saddle.metrics.train_classifier import fit
-
         print(f"there is no classifier of {self.name} yet: training one, once", flush=True)
         fit(datamodule, self.name, self.path)
 
     def load(self) -> nn.Module:
         """The classifier; its batch norms are folded into the convolutions before them."""
-        network = own.load(self._existing())
+        network = classifier.load(self._existing())
         if network.classes != self.classes:
             raise InputError(
                 f"classifier {self.path} has {network.classes} classes, the data {self.classes}: delete it"
@@ -212,8 +220,8 @@ class ClassifierExtractor(FeatureExtractor):
 
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
         """The hidden layer and the logits."""
-        assert isinstance(network, own.Classifier)
-        seen = own.prepare_images(images, network.channels).to(dtype_of(network))
+        assert isinstance(network, classifier.Classifier)
+        seen = classifier.prepare_images(images, network.channels).to(dtype_of(network))
         return FeatureOutputs(*(x.float() for x in network(seen)))
 
     def _existing(self) -> Path:
@@ -243,49 +251,40 @@ class InceptionExtractor(FeatureExtractor):
 
     def __init__(self, weights: str | None = None, resizer: str = "legacy", bf16: bool = False):
         super().__init__(bf16)
-        self.given = Path(weights).expanduser() if weights else None
-        if self.given and not self.given.is_file():
-            raise InputError(f"there are no Inception weights {self.given}: check the path")
+        self.file = WeightsFile(weights, INCEPTION_URL, "Inception", instead="metrics=frechet", hash_prefix="6726825d")
         if resizer not in RESIZERS:
             raise InputError(f"resizer={resizer}: choose one of {', '.join(RESIZERS)}")
         self.resizer = resizer
         self.resize: Resizer = RESIZERS[resizer]
 
     @property
-    def path(self) -> Path:
-        """The weights file."""
-        return self.given or Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION
-
-    @property
     def key(self) -> str:
-        """The weights file, the resizer and the precision."""
-        return f"inception {self.path} {self.resizer} {self.precision}"
+        return f"inception {self.file.path} {self.resizer} {self.precision}"
 
     @property
     def fingerprint(self) -> str:
         """A hash of the weights file, of the resizer's name and of the precision."""
-        self.prepare()
-        return digest("inception", self.resizer, file_hash(self.path), *(["bfloat16"] if self.bf16 else []))
+        return digest("inception", self.resizer, self.file.hash(), *(["bfloat16"] if self.bf16 else []))
 
-    def describe(self) -> dict[str, str]:
-        """Beside the base's, the resizer and the hash of the weights file."""
-        return {**super().describe(), "weights": file_hash(self.path), "resizer": self.resizer}
+    def origin(self) -> dict[str, str]:
+        return {"weights": self.file.hash(), "resizer": self.resizer}
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Download the weights if they are not there."""
-        fetch(INCEPTION_URL, self.path, "6726825d", "metrics=frechet")
+        self.file.fetch()
 
     def load(self) -> nn.Module:
         """torch-fidelity's network, without batch norms."""
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        self.prepare()
-        damaged = InputError(f"the Inception weights {self.path} are damaged or of another format: delete the file")
+        self.file.fetch()
+        path = self.file.path
+        damaged = InputError(f"the Inception weights {path} are damaged or of another format: delete the file")
         try:
             # torch-fidelity unpickles whatever the file holds; a file that passes here holds nothing but tensors
-            torch.load(self.path, map_location="cpu", weights_only=True)
+            torch.load(path, map_location="cpu", weights_only=True)
             network = FeatureExtractorInceptionV3(
-                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(self.path)
+                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
             )
         except Exception as error:  # whatever a damaged pickle, archive or dictionary raises
             raise damaged from error
@@ -329,39 +328,3 @@ class Inception(nn.Module):
 def dtype_of(network: nn.Module) -> torch.dtype:
     """The type of a network's parameters, which its input must have."""
     return next(network.parameters()).dtype
-
-
-def fetch(url: str, path: Path, hash_prefix: str | None, instead: str) -> None:
-    """Download a file unless it is there.
-
-    Args:
-        url: of the file.
-        path: where it goes.
-        hash_prefix: the first digits of its sha256, or None.
-        instead: what an error proposes to do without it.
-
-    Raises:
-        InputError: if that fails; it says which file to put where.
-    """
-    if path.is_file():
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=hash_prefix, progress=False)
-    except (URLError, OSError, RuntimeError) as error:
-        raise InputError(
-            f"the weights could not be downloaded ({error}): put {url} at {path}, or choose {instead}"
-        ) from error
-
-
-_hashes: dict[tuple[str, int, int], str] = {}
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, computed once for a given size and time of change."""
-    stat = os.stat(path)
-    key = (str(path), stat.st_size, stat.st_mtime_ns)
-    if key not in _hashes:
-        with open(path, "rb") as file:
-            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _hashes[key]

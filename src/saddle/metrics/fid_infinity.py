@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from saddle.errors import InputError
-from saddle.metrics.base import FeatureMetric, require_images
-from saddle.metrics.features import FeatureExtractor, FeatureOutputs
-from saddle.metrics.frechet import FrechetDistance, frechet_distance, moments, moments_of_sums
-from saddle.randomness import Rows, generator
+from saddle.metrics.base import Features, ImageMetric
+from saddle.metrics.features import FeatureExtractor
+from saddle.metrics.frechet import Moments, frechet_distance, moments, moments_of_sums
+from saddle.randomness import generator
 
 
-class FrechetInfinity(FeatureMetric):
+class FrechetInfinity(ImageMetric):
     """FID-infinity (Chong & Forsyth 2020, arXiv:1911.07023, section 3) where the extractor is Inception.
 
     The bias of the Frechet distance is linear in 1/N to first order. It is computed for random parts of the fakes, of
@@ -33,44 +33,22 @@ class FrechetInfinity(FeatureMetric):
     """
 
     higher_is_better = False
-    sides: ClassVar[tuple[str, ...]] = ("fake",)
-
-    real_n: Tensor
-    real_sum: Tensor
-    real_outer: Tensor
 
     def __init__(
         self, extractor: FeatureExtractor, points: int = 15, smallest: int = 5000, seed: int = 0, **kwargs: Any
     ):
-        super().__init__(extractor, **kwargs)
+        super().__init__(extractor, Moments(extractor.features), Features(), **kwargs)
         if points < 2 or smallest < 2:
             raise InputError(f"fid_infinity: points={points}, smallest={smallest}; choose at least 2 of each")
         self.points, self.smallest, self.seed = points, smallest, seed
-        size = extractor.features
-        self.add_state("real_n", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("real_sum", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("real_outer", torch.zeros(size, size, dtype=torch.float64), dist_reduce_fx="sum")
-
-    @property
-    def statistics(self) -> str:
-        """Those of the Frechet distance."""
-        return FrechetDistance.__qualname__
-
-    def accumulate(self, outputs: FeatureOutputs, real: bool, labels: Tensor | None, rows: Rows | None) -> None:
-        """Add sums of real features; keep those of fakes."""
-        if not real:
-            return super().accumulate(outputs, real, labels, rows)
-        features = outputs.features.double()
-        self.real_n += len(features)
-        self.real_sum += features.sum(0)
-        self.real_outer += features.T @ features
 
     def compute(self) -> dict[str, Tensor]:
         """The value at 1/N = 0, and ``_slope``, its increase with 1/N; float64 scalars.
 
         InputError with no more fakes than the smallest part.
         """
-        require_images(self.real_n, "real")
+        real = self.states("real")
+        moments_of_reals = moments_of_sums(real, "real")
         fake = self.gathered("fake")
         if len(fake) <= self.smallest:
             raise InputError(
@@ -78,15 +56,13 @@ class FrechetInfinity(FeatureMetric):
                 "score more images, or lower it"
             )
         sizes = torch.linspace(self.smallest, len(fake), self.points, dtype=torch.float64).long()
-        real = moments_of_sums(self.real_n, self.real_sum, self.real_outer)
-        values = torch.stack([self._value(real, fake, int(size)) for size in sizes])
-        slope, intercept = line(1 / sizes.double(), values)
+        values = []
+        for size in map(int, sizes):
+            chosen = torch.randperm(len(fake), generator=generator(self.seed, "fid_infinity", size))[:size]
+            part = moments(fake[chosen.to(fake.device)])
+            values.append(frechet_distance(*moments_of_reals, *part, ranks=(int(real["n"]) - 1, size - 1)))
+        slope, intercept = line(1 / sizes.double(), torch.stack(values))
         return {"": intercept, "_slope": slope}
-
-    def _value(self, real: tuple[Tensor, Tensor], fake: Tensor, size: int) -> Tensor:
-        chosen = torch.randperm(len(fake), generator=generator(self.seed, "fid_infinity", size))[:size]
-        part = moments(fake[chosen.to(fake.device)])
-        return frechet_distance(*real, *part, ranks=(int(self.real_n) - 1, size - 1))
 
 
 def line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from scipy.linalg import eigh, lapack
 from torch import Tensor
 
-from saddle.metrics.base import ImageMetric, require_images
+from saddle.metrics.base import ImageMetric, Statistic, require_images
 from saddle.metrics.features import FeatureExtractor, FeatureOutputs
 from saddle.randomness import Rows
 
@@ -85,11 +86,41 @@ def factor(covariance: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     return np.tril(packed)[:, : min(rank, found)], pivots - 1
 
 
+class Moments(Statistic):
+    """Count, sum and sum of outer products of the features, in float64, so that processes only add them up.
+
+    Args:
+        features: F, the length of a feature vector.
+    """
+
+    name = "FrechetDistance"
+
+    def __init__(self, features: int):
+        self.features = features
+
+    def empty(self) -> dict[str, Tensor | list[Tensor]]:
+        sizes: dict[str, tuple[int, ...]] = {"n": (), "sum": (self.features,), "outer": (self.features, self.features)}
+        return {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes.items()}
+
+    def add(self, states: dict[str, Any], outputs: FeatureOutputs, labels: Tensor | None, rows: Rows | None) -> None:
+        features = outputs.features.double()
+        states["n"] += len(features)
+        states["sum"] += features.sum(0)
+        states["outer"] += features.T @ features
+
+
+def moments_of_sums(states: Mapping[str, Tensor], side: str) -> tuple[Tensor, Tensor]:
+    """Mean [F] and covariance [F, F] from the states of `Moments`; InputError with fewer than two images."""
+    n, total, outer = states["n"], states["sum"], states["outer"]
+    require_images(n, side)
+    mean = total / n
+    return mean, (outer - n * torch.outer(mean, mean)) / (n - 1)
+
+
 class FrechetDistance(ImageMetric):
     """The Frechet distance on the features of an extractor: FID where that is Inception.
 
-    States are sums (count, sum, outer products) in float64, so processes only add them up. Correct with fewer images
-    than features; at least two on each side.
+    Correct with fewer images than features; at least two on each side.
 
     Known values: 0 for identical sets (to rounding), ``(m1 - m2)^2 + (s1 - s2)^2`` in one dimension. It is biased
     upwards with few images: compare values of equal numbers, or see `FrechetInfinity`.
@@ -101,46 +132,14 @@ class FrechetDistance(ImageMetric):
 
     higher_is_better = False
 
-    real_n: Tensor
-    real_sum: Tensor
-    real_outer: Tensor
-    fake_n: Tensor
-    fake_sum: Tensor
-    fake_outer: Tensor
-
     def __init__(self, extractor: FeatureExtractor, **kwargs: Any):
-        super().__init__(extractor, **kwargs)
-        size = extractor.features
-        for side in ("real", "fake"):
-            self.add_state(f"{side}_n", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-            self.add_state(f"{side}_sum", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
-            self.add_state(f"{side}_outer", torch.zeros(size, size, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def accumulate(self, outputs: FeatureOutputs, real: bool, labels: Tensor | None, rows: Rows | None) -> None:
-        """Add counts, sums and outer products of the features."""
-        features = outputs.features.double()
-        if real:
-            self.real_n += len(features)
-            self.real_sum += features.sum(0)
-            self.real_outer += features.T @ features
-        else:
-            self.fake_n += len(features)
-            self.fake_sum += features.sum(0)
-            self.fake_outer += features.T @ features
+        super().__init__(extractor, Moments(extractor.features), **kwargs)
 
     def compute(self) -> Tensor:
         """The distance, float64 scalar; InputError with fewer than two images on a side."""
-        require_images(self.real_n, "real")
-        require_images(self.fake_n, "fake")
-        real = moments_of_sums(self.real_n, self.real_sum, self.real_outer)
-        fake = moments_of_sums(self.fake_n, self.fake_sum, self.fake_outer)
-        return frechet_distance(*real, *fake, ranks=(int(self.real_n) - 1, int(self.fake_n) - 1))
-
-
-def moments_of_sums(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [F] and covariance [F, F] from the count, the sum and the sum of outer products."""
-    mean = total / n
-    return mean, (outer - n * torch.outer(mean, mean)) / (n - 1)
+        real, fake = self.states("real"), self.states("fake")
+        ranks = (int(real["n"]) - 1, int(fake["n"]) - 1)
+        return frechet_distance(*moments_of_sums(real, "real"), *moments_of_sums(fake, "fake"), ranks=ranks)
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,38 +6,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics.image.kid import poly_mmd
 
 from saddle.errors import InputError
-from saddle.metrics.base import FeatureMetric
+from saddle.metrics.base import Features, ImageMetric
 from saddle.metrics.features import FeatureExtractor
 from saddle.randomness import generator
 
 
-def polynomial_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased estimate of the squared maximum mean discrepancy with the kernel ``(x.y / F + 1)^3``.
+class KernelDistance(ImageMetric):
+    """The kernel distance over random subsets, mean and standard deviation: KID where the extractor is Inception.
 
-    Binkowski et al. 2018 (arXiv:1801.01401), section 4. Unbiased, so it can be negative where the distributions agree.
-
-    Args:
-        x, y: features [n, F] and [m, F], at least two each.
-
-    Returns:
-        float64 scalar.
-    """
-    x, y = x.double(), y.double()
-    inside = [(kernel.sum() - kernel.trace()) / (len(z) * (len(z) - 1)) for z in (x, y) for kernel in [_kernel(z, z)]]
-    return inside[0] + inside[1] - 2 * _kernel(x, y).mean()
-
-
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.T / x.shape[1] + 1) ** 3
-
-
-class KernelDistance(FeatureMetric):
-    """Mean and standard deviation of `polynomial_mmd` over random subsets: KID where the extractor is Inception.
-
-    The subsets are a function of the seed and of the numbers of images alone. Known values: expectation 0 where both
-    sides have the same distribution, with any number of images.
+    Of each subset the unbiased estimate of the squared maximum mean discrepancy with the kernel ``(x.y / F + 1)^3``
+    (Binkowski et al. 2018, arXiv:1801.01401, section 4), in float64. The subsets are a function of the seed and of the
+    numbers of images alone. Known values: expectation 0 where both sides have the same distribution, with any number of
+    images, so also below 0.
 
     Args:
         extractor: gives the features.
@@ -52,7 +35,7 @@ class KernelDistance(FeatureMetric):
     def __init__(
         self, extractor: FeatureExtractor, subsets: int = 100, subset_size: int = 1000, seed: int = 0, **kwargs: Any
     ):
-        super().__init__(extractor, **kwargs)
+        super().__init__(extractor, Features(), **kwargs)
         if subsets < 1 or subset_size < 2:
             raise InputError(f"kid: subsets={subsets} of subset_size={subset_size}; choose at least 1 of at least 2")
         self.subsets, self.subset_size, self.seed = subsets, subset_size, seed
@@ -63,16 +46,16 @@ class KernelDistance(FeatureMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Mean and ``_std`` over the subsets; InputError if a side has fewer images than a subset."""
-        sides = {side: self.gathered(side) for side in ("real", "fake")}
+        sides = {side: self.gathered(side) for side in self.sides}
         for side, features in sides.items():
             if len(features) < self.subset_size:
                 raise InputError(
                     f"kid: {len(features)} {side} images are fewer than subset_size={self.subset_size}: "
                     "score more images, or lower it"
                 )
-        values = torch.stack([self._value(number, **sides) for number in range(self.subsets)])
-        return {"": values.mean(), "_std": values.std(correction=0)}
-
-    def _value(self, number: int, real: Tensor, fake: Tensor) -> Tensor:
-        chosen = [x[self.subset(number, side, len(x)).to(x.device)] for side, x in (("real", real), ("fake", fake))]
-        return polynomial_mmd(*chosen)
+        values = []
+        for number in range(self.subsets):
+            real, fake = (x[self.subset(number, side, len(x)).to(x.device)].double() for side, x in sides.items())
+            values.append(poly_mmd(real, fake))
+        found = torch.stack(values)
+        return {"": found.mean(), "_std": found.std(correction=0)}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
+import scipy.stats
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
 from saddle.errors import InputError
 from saddle.images import save_grid
-from saddle.metrics.base import FeatureMetric
+from saddle.metrics.base import Features, ImageMetric
 from saddle.metrics.features import FeatureExtractor
 from saddle.metrics.neighbours import nearest
 from saddle.metrics.sources import ImageSource
@@ -29,15 +30,13 @@ def mann_whitney_z(x: np.ndarray, y: np.ndarray) -> float:
         x, y: numbers [n] and [m].
     """
     n, m = len(x), len(y)
-    _, where, counts = np.unique(np.concatenate([x, y]), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[where]  # from 1; equal values share their mean rank
+    ranks = scipy.stats.rankdata(np.concatenate([x, y]))
     pairs = ranks[:n].sum() - n * (n + 1) / 2
-    ties = (counts.astype(float) ** 3 - counts).sum() / ((n + m) * (n + m - 1))
-    variance = n * m / 12 * (n + m + 1 - ties)
+    variance = n * m / 12 * (n + m + 1) * scipy.stats.tiecorrect(ranks)
     return float((pairs - n * m / 2) / np.sqrt(variance)) if variance > 0 else 0.0
 
 
-class CopyTest(FeatureMetric):
+class CopyTest(ImageMetric):
     """The data-copying statistic C_T (Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675, section 3).
 
     In each cell of a k-means partition of the training features, a Mann-Whitney test compares the distances to the
@@ -55,11 +54,8 @@ class CopyTest(FeatureMetric):
         kwargs: of torchmetrics.Metric.
     """
 
-    reads_test: ClassVar[bool] = True
-    sides: ClassVar[tuple[str, ...]] = ("real", "fake", "test")
-
     def __init__(self, extractor: FeatureExtractor, cells: int = 10, least: int = 20, seed: int = 0, **kwargs: Any):
-        super().__init__(extractor, **kwargs)
+        super().__init__(extractor, Features(), test=Features(), **kwargs)
         if cells < 1 or least < 1:
             raise InputError(f"ct: cells={cells}, least={least}; choose at least 1 of each")
         self.cells, self.least, self.seed = cells, least, seed

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from scipy.stats import entropy
 from torch import Tensor
-from torchmetrics import Metric
 
 from saddle.errors import InputError
-from saddle.metrics.base import require_images
+from saddle.metrics.base import GatheringMetric, require_images
 
 Points = Tensor | Sequence[Sequence[float]]
 
@@ -59,7 +60,7 @@ class NearestCentre:
         return torch.where(nearest <= self.radius, mode, -1)
 
 
-class ModeCoverage(Metric):
+class ModeCoverage(GatheringMetric):
     """Modes captured, share of samples of high quality, and the divergences of the modes' frequencies from uniform.
 
     A sample is of high quality if the assignment finds it a mode; a mode is captured by one such sample (Srivastava et
@@ -72,8 +73,6 @@ class ModeCoverage(Metric):
         kwargs: of torchmetrics.Metric.
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
 
     counts: Tensor
@@ -105,17 +104,9 @@ class ModeCoverage(Metric):
         shares = self.counts.double() / good.clamp(min=1)
         result = {"modes": (self.counts > 0).sum(), "high_quality": good / self.seen.double(), "mode_shares": shares}
         if good:
-            result |= {"reverse_kl": kl_from_uniform(shares), "mode_jsd": jensen_shannon_from_uniform(shares)}
+            p, uniform = shares.cpu().numpy(), np.full(len(shares), 1 / len(shares))
+            between = (p + uniform) / 2
+            jsd = (entropy(p, between) + entropy(uniform, between)) / 2
+            divergences = {"reverse_kl": entropy(p, uniform), "mode_jsd": jsd}
+            result |= {name: torch.tensor(x, dtype=torch.float64) for name, x in divergences.items()}
         return result
-
-
-def kl_from_uniform(p: Tensor) -> Tensor:
-    """KL(p || uniform) of probabilities [N], nats: 0 for uniform, log N for a single outcome; 0 log 0 = 0."""
-    return torch.special.xlogy(p, p * len(p)).sum()
-
-
-def jensen_shannon_from_uniform(p: Tensor) -> Tensor:
-    """JSD(p, uniform) = (KL(p || m) + KL(uniform || m)) / 2 with m = (p + uniform) / 2; nats, at most log 2."""
-    u = torch.full_like(p, 1 / len(p))
-    m = (p + u) / 2
-    return (torch.special.xlogy(p, p / m).sum() + torch.special.xlogy(u, u / m).sum()) / 2

@@ -14,9 +14,8 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from saddle.errors import InputError
-from saddle.metrics.base import REAL, FeatureMetric
-from saddle.metrics.features import FeatureExtractor, FeatureOutputs
-from saddle.randomness import Rows
+from saddle.metrics.base import Features, ImageMetric
+from saddle.metrics.features import FeatureExtractor
 
 BLOCK = 2048  # rows and columns of a block of distances: 32 MB, and 64 MB for its features in float64
 _NOTHING = 1e-13  # squared distances below this share of the squared norms are float32's rounding of equal features
@@ -76,7 +75,18 @@ def radii(features: Tensor, k: int, block: int = BLOCK) -> Tensor:
     return nearest(features, features, k, exclude_self=True, block=block)[0][:, -1]
 
 
-class NeighbourMetric(FeatureMetric):
+class FeaturesAndRadii(Features):
+    """The features of real images, and in the cache their squared distances to the k-th neighbour, which cost more."""
+
+    def __init__(self, k: int):
+        super().__init__()
+        self.name = f"features and distances to neighbour {k}"
+
+    def empty(self) -> dict[str, Tensor | list[Tensor]]:
+        return {**super().empty(), "radii": []}
+
+
+class NeighbourMetric(ImageMetric):
     """What precision and recall and density and coverage share: k, and the radii of the real images in the cache.
 
     Args:
@@ -86,52 +96,37 @@ class NeighbourMetric(FeatureMetric):
     """
 
     higher_is_better = True
-    real_rows: list[Tensor] | Tensor
-    real_radii: list[Tensor] | Tensor
-    _found: Tensor | None = None  # radii of the real images seen, until there are others
+    _real_radii: Tensor | None = None  # of all real images seen, until there are more
 
     def __init__(self, extractor: FeatureExtractor, k: int, **kwargs: Any):
-        super().__init__(extractor, **kwargs)
+        super().__init__(extractor, FeaturesAndRadii(k), Features(), **kwargs)
         if k < 1:
             raise InputError(f"k={k}: a ball reaches to the k-th neighbour; choose at least 1")
         self.k = k
-        self.add_state("real_radii", [], dist_reduce_fx="cat")
-
-    @property
-    def statistics(self) -> str:
-        """Features and radii."""
-        return f"features and distances to neighbour {self.k}"
-
-    def accumulate(self, outputs: FeatureOutputs, real: bool, labels: Tensor | None, rows: Rows | None) -> None:
-        """Keep the features of a batch."""
-        super().accumulate(outputs, real, labels, rows)
-        if real:
-            self._found = None
 
     def reset(self) -> None:
         """Forget both sides."""
         super().reset()
-        self._found = None
+        self._real_radii = None
 
-    def real_states(self, prefix: str = REAL) -> dict[str, Tensor]:
+    def cached_states(self, side: str) -> dict[str, Tensor]:
         """The features of the real images in the order of the set, and their squared radii."""
-        if prefix != REAL:
-            return super().real_states(prefix)
         features = self.gathered("real", least=self.k + 1)
-        rows = dim_zero_cat(self.real_rows).sort().values
-        return {"real_features": features, "real_rows": rows, "real_radii": self._real_radii(features)}
+        rows = dim_zero_cat(self.states("real")["rows"]).sort().values
+        return {"real_features": features, "real_rows": rows, "real_radii": self.radii_of_reals(features)}
 
-    def _real_radii(self, features: Tensor) -> Tensor:
+    def radii_of_reals(self, features: Tensor) -> Tensor:
         """Squared radii of the real images in the order of the set: those of the cache, else computed, once."""
-        if len(self.real_radii):
+        if len(self.states("real")["radii"]):
             return self.gathered("real", "radii")
-        if self._found is None:
-            self._found = radii(features, self.k)
-        return self._found
+        if self._real_radii is None or len(self._real_radii) != len(features):
+            self._real_radii = radii(features, self.k)
+        return self._real_radii
 
-    def _sets(self) -> tuple[Tensor, Tensor, Tensor]:
-        real, fake = (self.gathered(side, least=self.k + 1) for side in ("real", "fake"))
-        return real, fake, self._real_radii(real)
+    def sets(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of the real images and of the fakes, and the squared radii of the real ones; more than k of each."""
+        real, fake = (self.gathered(side, least=self.k + 1) for side in self.sides)
+        return real, fake, self.radii_of_reals(real)
 
 
 class PrecisionRecall(NeighbourMetric):
@@ -154,7 +149,7 @@ class PrecisionRecall(NeighbourMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """``precision`` and ``recall``, each from 0 to 1; InputError with no more than k images on a side."""
-        real, fake, real_radii = self._sets()
+        real, fake, real_radii = self.sets()
         fake_radii = radii(fake, self.k)
         precise = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)
         recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
@@ -184,7 +179,7 @@ class DensityCoverage(NeighbourMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """``density``, at least 0, and ``coverage`` from 0 to 1; InputError with no more than k images on a side."""
-        real, fake, real_radii = self._sets()
+        real, fake, real_radii = self.sets()
         inside = torch.zeros((), dtype=torch.float64, device=fake.device)
         covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
         for _, columns, squared in distance_blocks(fake, real):

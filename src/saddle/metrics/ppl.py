@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
+import torchmetrics
 import torchvision
 from torch import Tensor, nn
 from torchmetrics.utilities import dim_zero_cat
 
+from saddle.data.base import DataModule
 from saddle.errors import InputError
-from saddle.metrics.backbones import read_weights
-from saddle.metrics.base import require_images
-from saddle.metrics.features import FeatureExtractor, fetch
-from saddle.metrics.model_metric import ModelMetric
+from saddle.metrics.base import ModelMetric, require_images
+from saddle.metrics.features import FeatureExtractor
+from saddle.metrics.files import WeightsFile, read_weights
 from saddle.randomness import Rows, SampleDraws, generator, layer_noise_from, rows_integers, rows_uniform
-
-if TYPE_CHECKING:
-    from saddle.data.base import DataModule
 
 VGG_URL = str(torchvision.models.VGG16_Weights.IMAGENET1K_V1.url)
 SPACES = ("auto", "z", "w")
@@ -73,41 +70,32 @@ class LPIPSDistance(nn.Module):
 
     def __init__(self, vgg: str | None = None):
         super().__init__()
-        self.given = Path(vgg).expanduser() if vgg else None
-        if self.given and not self.given.is_file():
-            raise InputError(f"there are no VGG-16 weights {self.given}: check the path")
+        self.file = WeightsFile(vgg, VGG_URL, "VGG-16", instead="metrics=ppl, which needs no LPIPS")
         self._network: nn.Sequential | None = None
-        folder = files("torchmetrics") / "functional" / "image" / "lpips_models" / "vgg.pth"
-        weights = read_weights(Path(str(folder)))
+        weights = read_weights(Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models" / "vgg.pth")
         for i in range(len(self.layers)):
             self.register_buffer(f"channels{i}", weights[f"lin{i}.model.1.weight"], persistent=False)
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
 
-    @property
-    def path(self) -> Path:
-        """The weights file."""
-        return self.given or Path(torch.hub.get_dir()) / "checkpoints" / VGG_URL.rsplit("/", 1)[-1]
-
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Download the weights if they are not there."""
-        fetch(VGG_URL, self.path, None, "metrics=ppl, which needs no LPIPS")
+        self.file.fetch()
 
     def load(self) -> nn.Sequential:
         """The convolutions of VGG-16."""
-        self.prepare()
         with torch.device("meta"):
             network = torchvision.models.vgg16().features
         found = {
             name.removeprefix("features."): x.float()
-            for name, x in read_weights(self.path).items()
+            for name, x in self.file.read().items()
             if name.startswith("features.")
         }
         try:
             network.load_state_dict(found, assign=True)
         except RuntimeError as error:
             raise InputError(
-                f"the weights {self.path} do not fit VGG-16: choose the file that belongs to it"
+                f"the weights {self.file.path} do not fit VGG-16: choose the file that belongs to it"
             ) from error
         return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -219,11 +207,6 @@ class PerceptualPathLength(ModelMetric):
             first, last = (network.styles(z.to(dtype), labels).double() for z in ends)
             return lambda t: network.synthesis((first + t[:, None, None] * (last - first)).to(dtype))
         return lambda t: network(slerp(ends[0].double(), ends[1].double(), t).to(dtype), labels)
-
-    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        if not len(self.distances):  # a process that saw no pair takes part in the gathering all the same
-            self.distances = [torch.zeros(0, dtype=torch.float64, device=self.device)]
-        super()._sync_dist(*args, **kwargs)
 
     def compute(self) -> Tensor:
         """The mean of the distances from the 1st to the 99th percentile, float64; InputError before the first two."""

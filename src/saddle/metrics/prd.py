@@ -10,7 +10,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from saddle.errors import InputError
-from saddle.metrics.base import FeatureMetric
+from saddle.metrics.base import Features, ImageMetric
 from saddle.metrics.features import FeatureExtractor
 from saddle.randomness import generator
 
@@ -42,7 +42,7 @@ def f_beta(precision: np.ndarray, recall: np.ndarray, beta: float) -> float:
     return float(((1 + beta**2) * precision * recall / (beta**2 * precision + recall + _SMALL)).max())
 
 
-class PrecisionRecallCurve(FeatureMetric):
+class PrecisionRecallCurve(ImageMetric):
     """The PRD curve: precision against recall, of histograms over the clusters of all features together.
 
     As in the authors' code: k-means of as many fake as real features, the curve averaged over several k-means runs,
@@ -71,7 +71,7 @@ class PrecisionRecallCurve(FeatureMetric):
         seed: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(extractor, **kwargs)
+        super().__init__(extractor, Features(), **kwargs)
         if clusters < 2 or angles < 3 or runs < 1:
             raise InputError(
                 f"prd: clusters={clusters}, angles={angles}, runs={runs}; choose at least 2 clusters, 3 angles, 1 run"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
+from saddle.data.base import DataModule
 from saddle.data.stacked import CLASSES, Stacked
 from saddle.errors import InputError
 from saddle.metrics.features import ClassifierExtractor
-
-if TYPE_CHECKING:
-    from saddle.data.base import DataModule
 
 
 class SinglesClassifier(ClassifierExtractor):

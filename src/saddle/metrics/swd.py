@@ -6,34 +6,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from saddle.errors import InputError
-from saddle.metrics.base import FeatureMetric
-from saddle.metrics.features import FeatureExtractor, FeatureOutputs
+from saddle.metrics.base import Features, ImageMetric
+from saddle.metrics.features import FeatureExtractor, FeatureOutputs, Pixels
 from saddle.randomness import Rows, generator
 
 COARSEST = 16  # height and width of the last level are not below it
 PATCH = 7
 _CHUNK = 32  # projections at a time
-
-
-class Pixels(FeatureExtractor):
-    """No network: the features are the images themselves, uint8 [N, C, H, W], and there are no logits.
-
-    With it a metric of images is an `ImageMetric` like the others.
-    """
-
-    name = key = fingerprint = "pixels"
-    features = classes = 0
-
-    def load(self) -> nn.Module:
-        """A module that does nothing."""
-        return nn.Identity()
-
-    def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:
-        """The images."""
-        return FeatureOutputs(images, images.new_zeros(len(images), 0))
 
 
 def laplacian_pyramid(images: Tensor) -> list[Tensor]:
@@ -97,7 +79,29 @@ def sliced_wasserstein(x: Tensor, y: Tensor, projections: int, draws: torch.Gene
     return total / projections
 
 
-class SlicedWasserstein(FeatureMetric):
+class EvenlySpread(Features):
+    """`Features` of at most `images` images of a side, evenly spread over it where the positions are told."""
+
+    def __init__(self, images: int):
+        super().__init__()
+        self.images = images
+        self.settings = f"images={images}"
+
+    def add(self, states: dict[str, Any], outputs: FeatureOutputs, labels: Tensor | None, rows: Rows | None) -> None:
+        pixels = outputs.features
+        if min(pixels.shape[-2:]) < COARSEST:
+            raise InputError(f"swd: images of {list(pixels.shape[-2:])} pixels; it needs at least 16 x 16")
+        if rows is None:
+            kept = pixels[: max(0, self.images - sum(map(len, states["rows"])))]
+        else:
+            most = min(self.images, rows.total)
+            positions = torch.arange(rows.start, rows.stop + 1) * most // rows.total
+            kept = pixels[positions.diff().nonzero()[:, 0].to(pixels.device)]
+            rows = Rows(int(positions[0]), int(positions[-1]), most)
+        super().add(states, FeatureOutputs(kept, outputs.logits), labels, rows)
+
+
+class SlicedWasserstein(ImageMetric):
     """Sliced Wasserstein distance times 1000 of patches on a Laplacian pyramid (Karras et al. 2018, arXiv:1710.10196).
 
     Section 5 there: 7 x 7 patches from each level, normalised per channel over all patches of a side, 512 directions;
@@ -126,28 +130,12 @@ class SlicedWasserstein(FeatureMetric):
         seed: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(extractor or Pixels(), **kwargs)
+        super().__init__(extractor or Pixels(), EvenlySpread(images), **kwargs)
         if images < 2 or patches < 1 or projections < 1:
             raise InputError(
                 f"swd: images={images}, patches={patches}, projections={projections}; choose at least 2, 1 and 1"
             )
-        self.images, self.patches, self.projections, self.seed = images, patches, projections, seed
-
-    def settings(self) -> str:
-        """How many images are kept."""
-        return f"images={self.images}"
-
-    def keep(self, side: str, features: Tensor, labels: Tensor | None, rows: Rows | None) -> None:
-        """Keep those images of a batch that are among the chosen ones."""
-        if min(features.shape[-2:]) < COARSEST:
-            raise InputError(f"swd: images of {list(features.shape[-2:])} pixels; it needs at least 16 x 16")
-        if rows is None:
-            before = sum(len(x) for x in getattr(self, f"{side}_rows"))
-            return super().keep(side, features[: max(0, self.images - before)], labels, None)
-        positions = torch.arange(rows.start, rows.stop + 1) * min(self.images, rows.total) // rows.total
-        chosen = positions.diff().nonzero()[:, 0]
-        kept = Rows(int(positions[0]), int(positions[-1]), min(self.images, rows.total))
-        super().keep(side, features[chosen.to(features.device)], labels, kept)
+        self.patches, self.projections, self.seed = patches, projections, seed
 
     def compute(self) -> dict[str, Tensor]:
         """The mean over the levels, and each level by its height: ``_32``, ``_16``; float64 scalars, times 1000.

@@ -15,8 +15,7 @@ from torch import Tensor
 from saddle.data.base import DataModule
 from saddle.data.sets import ImageSet
 from saddle.errors import InputError
-from saddle.metrics import classifier as own
-from saddle.metrics.features import WEIGHTS
+from saddle.metrics import classifier
 
 CONFIGS = Path(__file__).parents[3] / "conf"
 _MOST = 200_000  # images that are held in memory for training
@@ -44,11 +43,11 @@ def fit(datamodule: DataModule, name: str, path: Path, command: str = "trained o
         kept = torch.arange(len(images)) % _UNSEEN == 0
         unseen, (images, labels) = (images[kept], labels[kept]), (images[~kept], labels[~kept])
     steps, shift = (3600, 1) if len(images) > 10_000 else (800, 3)
-    model = own.train(images, labels, datamodule.classes, steps=steps, flip=datamodule.flip, shift=shift)
+    model = classifier.train(images, labels, datamodule.classes, steps=steps, flip=datamodule.flip, shift=shift)
     model = model.half().float()  # the precision it is written in
-    accuracy = own.accuracy(model, *unseen)
+    accuracy = classifier.accuracy(model, *unseen)
     metadata = {"command": command, "data": datamodule.train_set.fingerprint(), "accuracy": f"{accuracy:.4f}"}
-    own.save(model, path, metadata)
+    classifier.save(model, path, metadata)
     return accuracy
 
 
@@ -58,8 +57,7 @@ def _read(images: ImageSet, chunk: int = 1000) -> tuple[Tensor, Tensor]:
     pixels, labels = [], []
     for part in rows.split(chunk):
         x, y = images.__getitems__(part)
-        small = (own.prepare_images(x, x.shape[1]) + 1) * 127.5
-        pixels.append(small.round().clamp(0, 255).to(torch.uint8))
+        pixels.append(classifier.shrink_images(x))
         labels.append(y)
     return torch.cat(pixels), torch.cat(labels)
 
@@ -79,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     datamodule = instantiate(config.data)
     datamodule.prepare_data()
     datamodule.setup()
-    path = Path(out[0]) if out else WEIGHTS / f"{name}.safetensors"
+    path = Path(out[0]) if out else classifier.WEIGHTS / f"{name}.safetensors"
     accuracy = fit(datamodule, name, path, "python -m saddle.metrics.train_classifier " + " ".join(overrides))
     print(f"{path}: accuracy {accuracy:.4f} on images that the classifier has not seen")
     return 0
