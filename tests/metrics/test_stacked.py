@@ -7,7 +7,7 @@ import torch
 
 from saddle.data.stacked import Stacked
 from saddle.errors import InputError
-from saddle.metrics import train_classifier
+from saddle.metrics import features
 from saddle.metrics.cache import StatisticsCache
 from saddle.metrics.evaluator import Evaluator
 from saddle.metrics.modes import ModeCoverage
@@ -60,7 +60,7 @@ def test_counts_in_the_evaluator(digits, tmp_path):
 def test_a_classifier_that_is_not_there_is_trained_on_the_single_images(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("SADDLE_CACHE", str(tmp_path))
     fitted = []
-    monkeypatch.setattr(train_classifier, "fit", lambda data, name, path: fitted.append((data, name)))
+    monkeypatch.setattr(features, "fit", lambda data, name, path: fitted.append((data, name)))
     scoring = Evaluator({"m": ModeCoverage(ClassesOfChannels("mnist"))}, cache=StatisticsCache(tmp_path))
     scoring.prepare(digits)
     [(data, name)] = fitted

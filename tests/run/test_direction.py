@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
 
-from saddle.run.direction import higher_is_better
+from saddle.run.direction import higher_is_better, shipped
 
-METRICS = sorted((Path(__file__).parent.parent.parent / "conf" / "metrics").glob("*.yaml"))
 MORE = {
     "cas", "cas_real", "gan_test", "class_share_min", "classes", "classes_real", "label_accuracy", "classifier_score",
     "inception_score", "density", "coverage", "modes", "high_quality", "prd_f8", "prd_f1_8", "precision", "recall",
@@ -21,19 +17,38 @@ LESS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", METRICS, ids=lambda path: path.stem)
-def test_every_shipped_score(path: Path) -> None:
-    for name, options in (yaml.safe_load(path.read_text()) or {}).items():
-        for score in (options or {}).get("facts", {}).get("scores", [name]) if isinstance(options, dict) else []:
-            assert (score in MORE) != (score in LESS), f"{score}: say here whether more of it is better"
-            assert higher_is_better(f"eval/{score}") == (score in MORE), score
+@pytest.mark.parametrize("score", sorted(MORE | LESS))
+def test_every_shipped_score(score: str) -> None:
+    assert score in shipped()
+    assert higher_is_better(f"eval/{score}") == higher_is_better(score) == (score in MORE)
 
 
-@pytest.mark.parametrize("score", ["eval/code_accuracy", "timing/images_per_second", "eval/estimate_precision"])
+@pytest.mark.parametrize(
+    "score",
+    ["eval/code_accuracy", "eval/a_to_b_accuracy", "timing/images_per_second", "eval/recall_b_to_a", "eval/cas_real"],
+)
 def test_further_scores_of_which_more_is_better(score: str) -> None:
     assert higher_is_better(score)
 
 
-@pytest.mark.parametrize("score", ["parameters/generator", "iterations", "eval/reverse_kl", "peak_memory_bytes"])
+@pytest.mark.parametrize(
+    "score", ["parameters/generator", "iterations", "eval/cycle_a_l1", "eval/frechet_b_to_a", "eval/swd_32", "unknown"]
+)
 def test_further_scores_of_which_less_is_better(score: str) -> None:
     assert not higher_is_better(score)
+
+
+def test_a_metric_of_ones_own_says_it_in_the_config() -> None:
+    """Without a word in any file of the repository; one name, a list of names, all names."""
+    nodes = {
+        "sharpness": {"facts": {"higher_is_better": True}},
+        "both": {"facts": {"scores": ["gain", "pain"], "higher_is_better": ["gain"]}},
+        "error": {"facts": {"scores": ["error", "error_margin"]}},
+    }
+    config = {"metrics": nodes, "callbacks": {"mine": {"facts": {"scores": ["smiles"], "higher_is_better": True}}, "none": None}}
+    better = {
+        name: higher_is_better(f"eval/{name}", config) for name in ("sharpness", "gain", "pain", "smiles", "error")
+    }
+    assert better == {"sharpness": True, "gain": True, "pain": False, "smiles": True, "error": False}
+    assert not higher_is_better("eval/sharpness")
+    assert higher_is_better("eval/inception_score", config)

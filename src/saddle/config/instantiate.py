@@ -26,4 +26,6 @@ def instantiate(node: Any, **arguments: Any) -> Any:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__
-        raise (cause or error) from None
+        if cause is None:
+            raise
+        raise cause from None

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from torchmetrics import Metric
 
-from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
 from saddle.metrics.curve import draw_curve
 from saddle.metrics.evaluator import Evaluator, Scores
@@ -25,6 +24,7 @@ from saddle.metrics.features import ClassifierExtractor, FeatureExtractor
 from saddle.metrics.frechet import FrechetDistance
 from saddle.metrics.memorisation import write_neighbours
 from saddle.metrics.sources import ImageSource, ModelSource, SetSource, open_images
+from saddle.run import build
 
 Measure = Callable[[int, float | None], Scores]  # scores for a seed and a truncation
 NEAREST = 5  # training images beside a sample in the picture of neighbours
@@ -55,16 +55,14 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
-    from saddle.run.build import build_data, load_run
-
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
-    run, model = load_run(cfg.run, weights=cfg.weights)
+    run, model = build.load_run(cfg.run, weights=cfg.weights)
     metrics = cfg.get("metrics") or run.metrics
     if not metrics:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")
     classifier = cfg.classifier or run.data.classifier
     built = build_metrics(metrics, classifier, run.data.classes)
-    datamodule = build_data(run)
+    datamodule = build.build_data(run)
     datamodule.prepare_data()
     datamodule.setup()
     evaluator = Evaluator(built, cfg.n, cfg.batch, progress=bars.show)
@@ -212,7 +210,7 @@ def build_metrics(metrics: Any, classifier: str | None, classes: int | None) -> 
     nodes = OmegaConf.to_container(OmegaConf.create(metrics), resolve=True)
     assert isinstance(nodes, dict)
     _complete(nodes, {"name": classifier, "classes": classes})
-    return {str(name): instantiate(node) for name, node in nodes.items()}
+    return build.build_metrics(nodes)
 
 
 def _complete(node: dict[Any, Any], known: Mapping[str, Any], in_extractor: bool = False) -> None:

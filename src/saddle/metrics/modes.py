@@ -73,8 +73,6 @@ class ModeCoverage(GatheringMetric):
         kwargs: of torchmetrics.Metric.
     """
 
-    higher_is_better = True
-
     counts: Tensor
     seen: Tensor
 

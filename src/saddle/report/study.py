@@ -16,7 +16,7 @@ from saddle.config.compose import near
 from saddle.errors import InputError
 from saddle.report import statistics
 from saddle.report.importance import Importance, importance
-from saddle.report.reading import ABSENT, Run
+from saddle.report.reading import ABSENT, Run, read_yaml
 from saddle.report.settings import CHOICE, Setting, find_settings, label
 from saddle.report.statistics import SEEDS, Floats
 from saddle.run.direction import higher_is_better
@@ -74,7 +74,7 @@ class Study:
 
     def __init__(self, runs: Sequence[Run], score: str, seed: int = 0, resamples: int = 1000, trees: int = 64):
         self.runs, self.score = list(runs), score
-        self.higher = higher_is_better(score)
+        self.higher = higher_is_better(score, read_yaml(runs[0].folder / "config.yaml") if runs else None)
         self.settings: list[Setting] = find_settings(runs)
         self.seed, self.resamples, self.trees = seed, resamples, trees
         self.newest = np.array([run.score(score) for run in runs])

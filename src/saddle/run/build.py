@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import get_class
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
+from torchmetrics import Metric
 
 from saddle.config.check import length
 from saddle.config.instantiate import instantiate
@@ -88,12 +91,33 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     """The callbacks of the configuration, in its order."""
     iterations, minutes = length(cfg)
     known: dict[str, Any] = {"folder": str(folder), "iterations": iterations, "minutes": minutes}
-    known["metrics"] = {str(name): instantiate(node) for name, node in cfg.metrics.items()}
+    known["metrics"] = build_metrics(cfg.metrics)
     callbacks = []
     for node in cfg.callbacks.values():
         takes = inspect.signature(get_class(node._target_)).parameters
         callbacks.append(instantiate(node)(**{k: v for k, v in known.items() if k in takes}))
     return callbacks
+
+
+def build_metrics(nodes: Mapping[Any, Any]) -> dict[str, Metric]:
+    """The metrics of a configuration by name.
+
+    Raises:
+        InputError: naming a metric whose weights cannot be downloaded, and the remedy; or what its constructor refuses.
+    """
+    metrics = {}
+    for name, node in nodes.items():
+        try:
+            metrics[str(name)] = instantiate(node)
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, OSError):  # urllib's and requests' errors are of this kind
+                raise
+            reason = " ".join(str(error.__cause__).split())[:200]
+            raise InputError(
+                f"metrics={name}: {node['_target_']} cannot have its files ({reason}): fill its cache (torch hub's is "
+                f"{torch.hub.get_dir()}) where there is a network, or leave {name} out of metrics="
+            ) from error
+    return metrics
 
 
 def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], loggers: list, plugins: list) -> Trainer:

@@ -156,10 +156,13 @@ class Checkpointer(Callback):
         folder: the run's `checkpoints/`.
         every: iterations between two checkpoints.
         monitor: a score such as "eval/frechet", which the module keeps in `scores` on every process; or None.
+        config: of the run, which says whether more of the score is better.
     """
 
-    def __init__(self, folder: str | Path, every: int, monitor: str | None = None):
-        self.folder, self.every, self.monitor = Path(folder), every, monitor
+    def __init__(
+        self, folder: str | Path, every: int, monitor: str | None = None, config: Mapping[str, Any] | None = None
+    ):
+        self.folder, self.every, self.monitor, self.config = Path(folder), every, monitor, config
         self.best: float | None = None
         self._saved: tuple[int, dict[str, float]] | None = None  # what the newest last.ckpt has seen
 
@@ -182,7 +185,7 @@ class Checkpointer(Callback):
     def save(self, trainer: Trainer, module: Any, last: bool) -> None:
         """Save best.ckpt if the monitored score is the best so far; if `last`, last.ckpt too, unless nothing is new."""
         score = module.scores.get(self.monitor)
-        if score is not None and improves(str(self.monitor), float(score), self.best):
+        if score is not None and improves(str(self.monitor), float(score), self.best, self.config):
             self.best = float(score)
             self._save(trainer, BEST)
         seen = (module.iteration, dict(module.scores))
@@ -197,10 +200,10 @@ class Checkpointer(Callback):
             trainer.save_checkpoint(self.folder / name, weights_only=False)  # with optimisers and callbacks
 
 
-def improves(monitor: str, score: float, best: float | None) -> bool:
+def improves(monitor: str, score: float, best: float | None, config: Mapping[str, Any] | None = None) -> bool:
     """Whether a score is better than the best so far. A NaN never is."""
     if score != score:
         return False
     if best is None:
         return True
-    return score > best if higher_is_better(monitor) else score < best
+    return score > best if higher_is_better(monitor, config) else score < best

@@ -27,7 +27,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     data, model = build.build_data(cfg), build.build_model(cfg)
     iterations, minutes = length(cfg)
     life = Life(folder, iterations, minutes, cfg.log_every)
-    checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor)
+    checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor, cfg)
     callbacks = [*build.build_callbacks(cfg, folder.path), life, checkpointer]
     loggers = [CsvWriter(folder.path), *(instantiate(node, folder=str(folder.path)) for node in cfg.logger.values())]
     trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO()])
