@@ -11,7 +11,7 @@ from PIL import Image
 
 from saddle.errors import InputError
 from saddle.metrics.curve import axes_of, draw_curve
-from saddle.metrics.evaluate import build_metrics, evaluate, seeds_of, sweep, truncations_of
+from saddle.metrics.evaluate import build_metrics, evaluate, seeds_of, sweep
 from saddle.metrics.evaluator import Scores
 from saddle.randomness import rows_normal
 
@@ -180,14 +180,14 @@ def test_several_seeds_and_a_curve(run, capsys):
 
 def test_scores_over_seeds_by_hand():
     def measure(seed, truncation):
-        return Scores({"eval/a": seed**2 + (truncation or 0)}, {"eval/v": [1.0, 2.0]}, 10, 5, {"x": "f"}, {"x": {}})
+        return Scores({"eval/a": seed**2 + (truncation or 0)}, {"eval/v": [1.0, 2.0]}, 10, 5, {"x": {}})
 
-    alone = sweep(measure, [3], [None])
+    alone = sweep(measure, 3, None)
     assert (alone["seed"], alone["truncation"], alone["scores"]) == (3, None, {"eval/a": 9})
     assert alone["vectors"] == {"eval/v": [1.0, 2.0]} and "scores_std" not in alone
-    several = sweep(measure, [1, 3], [0.5], several_seeds=True)
+    several = sweep(measure, [1, 3], 0.5)
     assert several["scores"] == {"eval/a": 5.5} and several["scores_std"] == {"eval/a": pytest.approx(32**0.5)}
-    curve = sweep(measure, [2], [0.5, None], curve=True)
+    curve = sweep(measure, 2, [0.5, None])
     assert [point["scores"]["eval/a"] for point in curve["curve"]] == [4.5, 4]
     assert curve["n_real"] == 10 and "n_real" not in curve["curve"][0] and "scores" not in curve
 
@@ -199,17 +199,12 @@ def test_scores_over_seeds_by_hand():
         ({"seeds": [0, -1]}, "different whole numbers"),
         ({"seeds": [0, 1.5]}, "different whole numbers"),
         ({"seeds": [4]}, "at least two; for one give seed=4"),
-        ({"truncation": []}, "threshold above 0"),
-        ({"truncation": [0.5, 0]}, "threshold above 0"),
-        ({"truncation": "x"}, "threshold above 0"),
-        ({"truncation": [0.5, float("nan")]}, "threshold above 0"),
+        ({"seeds": [0, True]}, "different whole numbers"),
     ],
 )
-def test_lists_of_wrong_numbers(changes, says):
-    cfg = options(**changes)
+def test_lists_of_wrong_seeds(changes, says):
     with pytest.raises(InputError, match=says):
-        seeds_of(cfg)
-        truncations_of(cfg)
+        seeds_of(options(**changes))
 
 
 def test_axes_and_a_curve_without_a_pair(tmp_path):

@@ -58,12 +58,12 @@ def test_bfloat16_says_how_far_it_is_from_float32(capsys):
 @pytest.mark.parametrize(
     ("pixels", "says"),
     [
-        (torch.full((2, 1, 8, 8), 0.5), "hold float32: scores need uint8 pixels from 0 to 255"),
-        (torch.full((2, 1, 8, 8), 300.0), "hold float32"),
-        (torch.full((2, 1, 8, 8), float("nan")), "hold NaN"),
-        (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "hold int64"),
-        (torch.zeros(2, 2, 8, 8, dtype=torch.uint8), r"shape \[2, 2, 8, 8\]"),
-        (torch.zeros(2, 8, 8, dtype=torch.uint8), r"shape \[2, 8, 8\]"),
+        (torch.full((2, 1, 8, 8), 0.5), "images: float32 pixels; scores need uint8 from 0 to 255"),
+        (torch.full((2, 1, 8, 8), 300.0), "float32 pixels"),
+        (torch.full((2, 1, 8, 8), float("nan")), "NaN pixels"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "int64 pixels"),
+        (torch.zeros(2, 2, 8, 8, dtype=torch.uint8), r"shape is \[2, 2, 8, 8\]"),
+        (torch.zeros(2, 8, 8, dtype=torch.uint8), r"shape is \[2, 8, 8\]"),
     ],
 )
 def test_wrong_pixels_are_refused(pixels, says):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +23,10 @@ from saddle.metrics.frechet import FrechetDistance
 from saddle.metrics.memorisation import write_neighbours
 from saddle.metrics.sources import ImageSource, ModelSource, SetSource, open_images
 from saddle.run import build
+from saddle.run.folder import write_atomic
 
-Measure = Callable[[int, float | None], Scores]  # scores for a seed and a truncation
+Truncation = float | None
+Measure = Callable[[int, Truncation], Scores]  # scores for a seed and a truncation
 NEAREST = 5  # training images beside a sample in the picture of neighbours
 
 
@@ -36,20 +36,22 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         raise InputError("say what to score: either run=DIR, or real=PATH fake=PATH")
     if cfg.run is None and (cfg.real is None or cfg.fake is None):
         raise InputError("give both real=PATH and fake=PATH")
-    out = cfg.out if cfg.out is not None else Path(str(cfg.run)) / "evaluation.json" if cfg.run is not None else None
-    path = None if out is None else Path(str(out)).expanduser()
-    if cfg.get("neighbours") and path is None:
+    out = Path(str(cfg.out)).expanduser() if cfg.out is not None else None
+    if out is None and cfg.run is not None:
+        out = Path(str(cfg.run)).expanduser() / "evaluation.json"
+    if cfg.neighbours and out is None:
         raise InputError(
             f"neighbours={cfg.neighbours}: the picture is written beside the JSON file; give out=FILE.json"
         )
     with Bars() as bars:
-        report = (_evaluate_run if cfg.run is not None else _evaluate_files)(cfg, path, bars)
+        report = (_evaluate_run if cfg.run is not None else _evaluate_files)(cfg, out, bars)
     _print(report)
-    if path is not None:
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         if "curve" in report:
-            draw_curve(path.with_suffix(".png"), report["curve"])
-            print(f"written: {path.with_suffix('.png')}")
-        write_json(path, report)
+            draw_curve(out.with_suffix(".png"), report["curve"])
+            print(f"written: {out.with_suffix('.png')}")
+        write_atomic(out, json.dumps(report, indent=2) + "\n")
         print(f"written: {out}")
     return report
 
@@ -57,7 +59,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
     run, model = build.load_run(cfg.run, weights=cfg.weights)
-    metrics = cfg.get("metrics") or run.metrics
+    metrics = cfg.metrics or run.metrics
     if not metrics:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")
     classifier = cfg.classifier or run.data.classifier
@@ -68,7 +70,7 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
     evaluator = Evaluator(built, cfg.n, cfg.batch, progress=bars.show)
     evaluator.prepare(datamodule)
 
-    def measure(seed: int, truncation: float | None) -> Scores:
+    def measure(seed: int, truncation: Truncation) -> Scores:
         return evaluator.measure(model, datamodule, seed, cfg.ema, truncation)
 
     report: dict[str, Any] = {
@@ -77,10 +79,12 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
         "split": "train",
         "weights": cfg.weights,
         "ema": cfg.ema,
-        **sweep(measure, seeds, truncations, several_seeds=_given(cfg, "seeds"), curve=_is_list(cfg.truncation)),
+        **sweep(measure, seeds, truncations),
     }
-    if cfg.get("neighbours"):
-        fakes = ModelSource(model, cfg.neighbours, seeds[0], cfg.ema, truncations[0], datamodule.train_set.dtype)
+    if cfg.neighbours:
+        seed = seeds[0] if isinstance(seeds, list) else seeds
+        truncation = truncations[0] if isinstance(truncations, list) else truncations
+        fakes = ModelSource(model, cfg.neighbours, seed, cfg.ema, truncation, datamodule.train_set.dtype)
         real = SetSource(datamodule.train_set, datamodule.classes)
         report["neighbours"] = _neighbours(cfg, out, fakes, real, extractor_of(evaluator, classifier))
     return report
@@ -88,13 +92,13 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
 
 def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     for option in ("seeds", "truncation"):
-        if _given(cfg, option):
+        if cfg[option] is not None:
             raise InputError(
                 f"{option}={cfg[option]}: the images of files are what they are; leave it, or score run=DIR"
             )
     real, fake = open_images(str(cfg.real)), open_images(str(cfg.fake))
     classifier = cfg.classifier or "fashion_mnist"
-    if cfg.get("metrics"):
+    if cfg.metrics:
         metrics: dict[str, Metric] = build_metrics(cfg.metrics, classifier, None)
     elif not cfg.classifier and real.read(0, 1)[0].shape[1] != 1:
         raise InputError(
@@ -106,7 +110,7 @@ def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, 
     evaluator = Evaluator(metrics, batch=cfg.batch, progress=bars.show)
     evaluator.prepare()
     report = {"real": str(cfg.real), "fake": str(cfg.fake), **_report(evaluator.compare(real, fake))}
-    if cfg.get("neighbours"):
+    if cfg.neighbours:
         report["neighbours"] = _neighbours(cfg, out, fake, real, extractor_of(evaluator, classifier))
     return report
 
@@ -114,36 +118,28 @@ def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, 
 # --------------------------------------------------------------------------------------------- several seeds, a curve
 
 
-def sweep(
-    measure: Measure,
-    seeds: Sequence[int],
-    truncations: Sequence[float | None],
-    several_seeds: bool = False,
-    curve: bool = False,
-) -> dict[str, Any]:
+def sweep(measure: Measure, seeds: int | list[int], truncations: Truncation | list[Truncation]) -> dict[str, Any]:
     """The part of a report that says how samples were drawn, and their scores.
 
     Args:
         measure: scores the samples of a seed and a truncation.
-        seeds: at least one; with `several_seeds` there are means and standard deviations.
-        truncations: at least one; with `curve` the scores are under ``curve``, one entry for each.
-        several_seeds, curve: whether lists were asked for.
+        seeds: one, or a list: then there are means and standard deviations.
+        truncations: one, or a list: then the scores are under ``curve``, one entry for each.
     """
     points = []
-    for truncation in truncations:
-        found = [measure(seed, truncation) for seed in seeds]
+    for truncation in truncations if isinstance(truncations, list) else [truncations]:
+        found = [measure(seed, truncation) for seed in (seeds if isinstance(seeds, list) else [seeds])]
         point = _report(found[0])
-        if several_seeds:
+        if isinstance(seeds, list):
             point |= over_seeds([scores.scalars for scores in found])
             point["vectors"] = {}  # those of one seed would not belong to the means
         points.append({"truncation": truncation, **point})
-    drawn = {"seed": list(seeds) if several_seeds else seeds[0]}
-    if not curve:
-        return {**drawn, **points[0]}
+    if not isinstance(truncations, list):
+        return {"seed": seeds, **points[0]}
     about = ("n_real", "n_fake", "extractors")
     common = {key: points[0][key] for key in about}
     inner = [{key: value for key, value in point.items() if key not in about} for point in points]
-    return {**drawn, "truncation": list(truncations), **common, "curve": inner}
+    return {"seed": seeds, "truncation": truncations, **common, "curve": inner}
 
 
 def over_seeds(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -151,45 +147,29 @@ def over_seeds(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     values = {name: [scores[name] for scores in found] for name in found[0]}
     return {
         "scores": {name: statistics.fmean(x) for name, x in values.items()},
-        "scores_std": {name: statistics.stdev(x) if len(x) > 1 else 0.0 for name, x in values.items()},
+        "scores_std": {name: statistics.stdev(x) for name, x in values.items()},
         "scores_by_seed": values,
     }
 
 
-def seeds_of(cfg: DictConfig) -> list[int]:
-    """The seeds to score: `seeds`, or else `seed` alone; InputError unless they are distinct whole numbers from 0."""
-    if not _given(cfg, "seeds"):
-        return [cfg.seed]
-    seeds = list(cfg.seeds) if _is_list(cfg.seeds) else [cfg.seeds]
-    if not all(isinstance(x, int) and not isinstance(x, bool) and x >= 0 for x in seeds) or len(set(seeds)) < len(
-        seeds
-    ):
+def seeds_of(cfg: DictConfig) -> int | list[int]:
+    """The list `seeds`, or else `seed`; InputError unless they are different whole numbers from 0."""
+    if cfg.seeds is None:
+        return cfg.seed
+    seeds = list(cfg.seeds) if isinstance(cfg.seeds, ListConfig) else [cfg.seeds]
+    if not all(type(x) is int and x >= 0 for x in seeds) or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds={seeds}: give different whole numbers from 0, e.g. seeds=[0,1,2]")
     if len(seeds) < 2:
         raise InputError(f"seeds={seeds}: a standard deviation needs at least two; for one give seed={seeds[0]}")
     return seeds
 
 
-def truncations_of(cfg: DictConfig) -> list[float | None]:
-    """The truncations to score; InputError unless they are positive numbers, or null for none."""
-    listed = list(cfg.truncation) if _is_list(cfg.truncation) else [cfg.truncation]
-    if not listed or not all(x is None or (_is_number(x) and x > 0 and math.isfinite(x)) for x in listed):
-        raise InputError(
-            f"truncation={listed}: give a threshold above 0, or several for a curve, e.g. truncation=[0.3,0.5,1.0]"
-        )
-    return [None if x is None else float(x) for x in listed]
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool)
-
-
-def _is_list(x: Any) -> bool:
-    return isinstance(x, ListConfig | list | tuple)
-
-
-def _given(cfg: DictConfig, option: str) -> bool:
-    return cfg.get(option) is not None
+def truncations_of(cfg: DictConfig) -> Truncation | list[Truncation]:
+    """The truncation to score, or the list of them; null is none. Their range is that of the config check."""
+    given = cfg.truncation
+    if isinstance(given, ListConfig):
+        return [None if x is None else float(x) for x in given]
+    return None if given is None else float(given)
 
 
 # ------------------------------------------------------------------------------------------------------- what is built
@@ -247,41 +227,26 @@ def _report(scores: Scores) -> dict[str, Any]:
     return {
         "n_real": scores.real,
         "n_fake": scores.fake,
-        "extractors": scores.details,
+        "extractors": scores.extractors,
         "scores": scores.scalars,
         "vectors": scores.vectors,
     }
 
 
-def write_json(path: Path, report: dict[str, Any]) -> None:
-    """Write the report; the file is replaced when the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(path)
-
-
-class Bars:
+class Bars(Progress):
     """Progress bars in a terminal, one for each thing that is looked at; nothing where the output is no terminal."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console()
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._ids: dict[str, TaskID] = {}
 
     def show(self, what: str, done: int, total: int) -> None:
         """`done` of `total` images of `what` are scored."""
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._tasks[what], completed=done, total=total)
+        if what not in self._ids:
+            self._ids[what] = self.add_task(what, total=total)
+        self.update(self._ids[what], completed=done, total=total)
 
 
 def _print(report: dict[str, Any]) -> None:

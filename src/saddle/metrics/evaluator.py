@@ -30,16 +30,14 @@ class Scores:
         vectors: what is not a single number, e.g. the share of every class.
         real: number of real images.
         fake: number of fake images.
-        extractors: fingerprint by the extractor's name.
-        details: of each extractor, what else decides about its outputs: weights, resizer, precision.
+        extractors: by name, what decides about the outputs of each; see `FeatureExtractor.describe`.
     """
 
     scalars: dict[str, float]
     vectors: dict[str, list[float]] = field(default_factory=dict)
     real: int = 0
     fake: int = 0
-    extractors: dict[str, str] = field(default_factory=dict)
-    details: dict[str, dict[str, str]] = field(default_factory=dict)
+    extractors: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 Progress = Callable[[str, int, int], None]
@@ -270,11 +268,10 @@ class Evaluator:
                     scalars[key] = float(value)
                 else:
                     vectors[key] = value.double().flatten().tolist()
-        details: dict[str, dict[str, str]] = {}
+        described: dict[str, dict[str, str]] = {}
         for key, extractor in self.extractors().items():
-            details[key if extractor.name in details else extractor.name] = extractor.describe()
-        fingerprints = {name: described["fingerprint"] for name, described in details.items()}
-        return Scores(scalars, vectors, real, fake, fingerprints, details)
+            described[key if extractor.name in described else extractor.name] = extractor.describe()
+        return Scores(scalars, vectors, real, fake, described)
 
 
 def blocks(total: int, batch: int, rank: int, world: int) -> Iterator[Rows]:

@@ -42,9 +42,9 @@ def check_images(images: Tensor, name: str = "images") -> None:
     """InputError unless `images` is uint8 [N, C, H, W] with one or three channels."""
     if images.dtype != torch.uint8:
         found = "NaN" if images.is_floating_point() and bool(images.isnan().any()) else str(images.dtype)
-        raise InputError(f"{name} hold {found.removeprefix('torch.')}: scores need uint8 pixels from 0 to 255")
+        raise InputError(f"{name}: {found.removeprefix('torch.')} pixels; scores need uint8 from 0 to 255")
     if images.dim() != 4 or images.shape[1] not in (1, 3):
-        raise InputError(f"{name} have the shape {list(images.shape)}: scores need [N, 1 or 3, height, width]")
+        raise InputError(f"{name}: the shape is {list(images.shape)}; scores need [N, 1 or 3, height, width]")
 
 
 class FeatureExtractor(nn.Module, ABC):

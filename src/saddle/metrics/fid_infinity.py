@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.stats import linregress
 from torch import Tensor
 
 from saddle.errors import InputError
@@ -55,18 +57,13 @@ class FrechetInfinity(ImageMetric):
                 f"fid_infinity: {len(fake)} fake images, of which the smallest part has smallest={self.smallest}: "
                 "score more images, or lower it"
             )
-        sizes = torch.linspace(self.smallest, len(fake), self.points, dtype=torch.float64).long()
+        sizes = torch.linspace(self.smallest, len(fake), self.points, dtype=torch.float64).int().tolist()
         values = []
-        for size in map(int, sizes):
+        for size in sizes:
             chosen = torch.randperm(len(fake), generator=generator(self.seed, "fid_infinity", size))[:size]
             part = moments(fake[chosen.to(fake.device)])
-            values.append(frechet_distance(*moments_of_reals, *part, ranks=(int(real["n"]) - 1, size - 1)))
-        slope, intercept = line(1 / sizes.double(), torch.stack(values))
-        return {"": intercept, "_slope": slope}
-
-
-def line(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and intercept of the least-squares line through points x [n], y [n]."""
-    centred = x - x.mean()
-    slope = (centred * y).sum() / centred.square().sum()
-    return slope, y.mean() - slope * x.mean()
+            values.append(float(frechet_distance(*moments_of_reals, *part, ranks=(int(real["n"]) - 1, size - 1))))
+        line = linregress(1 / np.array(sizes), values)
+        return {
+            name: torch.tensor(x, dtype=torch.float64) for name, x in (("", line.intercept), ("_slope", line.slope))
+        }

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
-import torchmetrics
 import torchvision
 from torch import Tensor, nn
+from torchmetrics.functional.image.lpips import _LPIPS
 from torchmetrics.utilities import dim_zero_cat
 
 from saddle.data.base import DataModule
 from saddle.errors import InputError
 from saddle.metrics.base import ModelMetric, require_images
 from saddle.metrics.features import FeatureExtractor
-from saddle.metrics.files import WeightsFile, read_weights
+from saddle.metrics.files import WeightsFile
 from saddle.randomness import Rows, SampleDraws, generator, layer_noise_from, rows_integers, rows_uniform
 
 VGG_URL = str(torchvision.models.VGG16_Weights.IMAGENET1K_V1.url)
@@ -54,8 +53,7 @@ class FeatureDistance(nn.Module):
 class LPIPSDistance(nn.Module):
     """LPIPS (Zhang et al. 2018, arXiv:1801.03924) with VGG-16, a squared distance, as StyleGAN's path length uses it.
 
-    Differences of the layers' outputs, each normalised over its channels, are squared, weighted, and averaged over the
-    pixels. The weights of the channels come with torchmetrics; images above 256 pixels are averaged down to 256.
+    Network and channel weights are torchmetrics'; images above 256 pixels are averaged down to 256.
 
     Args:
         vgg: a weights file of torchvision's vgg16; null: torch hub's folder, downloaded there on first use.
@@ -64,59 +62,39 @@ class LPIPSDistance(nn.Module):
         InputError: if the file is not there, or cannot be downloaded.
     """
 
-    shift: Tensor
-    scale: Tensor
-    layers = (3, 8, 15, 22, 29)  # relu1_2, relu2_2, relu3_3, relu4_3, relu5_3
-
     def __init__(self, vgg: str | None = None):
         super().__init__()
         self.file = WeightsFile(vgg, VGG_URL, "VGG-16", instead="metrics=ppl, which needs no LPIPS")
-        self._network: nn.Sequential | None = None
-        weights = read_weights(Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models" / "vgg.pth")
-        for i in range(len(self.layers)):
-            self.register_buffer(f"channels{i}", weights[f"lin{i}.model.1.weight"], persistent=False)
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
+        self._network: nn.Module | None = None
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Download the weights if they are not there."""
         self.file.fetch()
 
-    def load(self) -> nn.Sequential:
-        """The convolutions of VGG-16."""
-        with torch.device("meta"):
-            network = torchvision.models.vgg16().features
-        found = {
-            name.removeprefix("features."): x.float()
-            for name, x in self.file.read().items()
-            if name.startswith("features.")
-        }
+    def load(self) -> nn.Module:
+        """torchmetrics' network with the weights of the file."""
+        weights = self.file.read()
+        with torch.random.fork_rng(devices=[]):  # its first, random weights leave the run's random numbers alone
+            network = _LPIPS(net="vgg", pnet_rand=True)
         try:
-            network.load_state_dict(found, assign=True)
-        except RuntimeError as error:
+            for layers in network.net.children():
+                layers.load_state_dict({name: weights[f"features.{name}"] for name in layers.state_dict()})
+        except (KeyError, RuntimeError) as error:
             raise InputError(
                 f"the weights {self.file.path} do not fit VGG-16: choose the file that belongs to it"
             ) from error
-        return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return network.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Images [N, 1 or 3, H, W] in [-1, 1] to [N]."""
         if self._network is None:
             self._network = self.load()
-        self._network.to(a.device)
         images = torch.cat([a, b]).float().expand(-1, 3, -1, -1)
         if max(images.shape[-2:]) > 256:
             images = F.adaptive_avg_pool2d(images, 256)
-        x = ((images - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
-        total = torch.zeros(len(a), dtype=torch.float64, device=a.device)
-        for i, layer in enumerate(self._network):
-            x = layer(x)
-            if i in self.layers:
-                first, second = (x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt()).chunk(2)
-                weights = getattr(self, f"channels{self.layers.index(i)}")
-                total += F.conv2d((first - second).square(), weights).double().mean((1, 2, 3))
-        return total
+        first, second = images.contiguous(memory_format=torch.channels_last).chunk(2)
+        return self._network.to(a.device)(first, second).flatten()
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

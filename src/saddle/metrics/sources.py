@@ -12,13 +12,12 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from saddle.config.folders import EXTENSIONS
 from saddle.data.sets import ImageSet
 from saddle.errors import InputError
 from saddle.images import to_data
 from saddle.metrics.cache import digest
 from saddle.metrics.features import check_images
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class ImageSource(Protocol):
@@ -51,12 +50,10 @@ class SetSource:
         return len(self.images)
 
     def read(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-        """Images and labels."""
         images, labels = self.images.__getitems__(range(start, stop))
         return images, labels if self.classes else None
 
     def fingerprint(self) -> str | None:
-        """That of the set."""
         return self.images.fingerprint()
 
 
@@ -103,12 +100,12 @@ class ArraySource:
         return len(self.images)
 
     def read(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-        """Images and labels."""
         return self.images[start:stop], None if self.labels is None else self.labels[start:stop]
 
     def fingerprint(self) -> str | None:
         """A hash of the pixels."""
-        return digest(tuple(self.images.shape), _hash(self.images))
+        pixels = hashlib.sha256(self.images.contiguous().numpy().data)
+        return digest(tuple(self.images.shape), pixels.hexdigest())
 
 
 class FolderSource:
@@ -116,9 +113,9 @@ class FolderSource:
 
     def __init__(self, folder: Path):
         self.name = str(folder)
-        self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+        self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS)
         if not self.files:
-            raise InputError(f"{folder} holds no images ({', '.join(SUFFIXES)})")
+            raise InputError(f"{folder} holds no images ({', '.join(sorted(EXTENSIONS))})")
         first = _open(self.files[0])
         self.grey, self.shape = first.ndim == 2, first.shape[:2]
 
@@ -159,33 +156,22 @@ def open_images(path: str | Path) -> ImageSource:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if name in ("images", "arr_0", "labels")}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            found = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    except (ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a readable npz file of plain arrays: {error}") from error
-    pixels = arrays["images"] if "images" in arrays else arrays.get("arr_0")
+    pixels, labels = found.get("images", found.get("arr_0")), found.get("labels")
     if pixels is None:
         raise InputError(f"{path} holds no array called images")
-    return ArraySource(_from_nhwc(pixels, path), _labels(arrays.get("labels"), len(pixels), path), str(path))
-
-
-def _from_nhwc(pixels: np.ndarray, path: Path) -> Tensor:
-    if pixels.dtype != np.uint8:
-        bad = pixels.dtype.kind == "f" and bool(np.isnan(pixels).any())
-        raise InputError(f"{path} holds {'NaN' if bad else pixels.dtype} pixels: scores need uint8 from 0 to 255")
-    if pixels.ndim == 3:
+    if pixels.dim() == 3:
         pixels = pixels[..., None]
-    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
-        raise InputError(
-            f"{path} holds images of the shape {list(pixels.shape)}: scores need [N, height, width, 1 or 3]"
-        )
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-
-
-def _labels(labels: np.ndarray | None, n: int, path: Path) -> Tensor | None:
-    if labels is None:
-        return None
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        raise InputError(f"{path} holds labels {list(labels.shape)} of {labels.dtype}: {n} integers are needed")
-    return torch.from_numpy(labels.astype(np.int64))
+    if pixels.dim() != 4 or pixels.shape[3] not in (1, 3):
+        shape = list(pixels.shape)
+        raise InputError(f"{path} holds images of the shape {shape}: scores need [N, height, width, 1 or 3]")
+    if labels is not None and (labels.shape != pixels.shape[:1] or arrays["labels"].dtype.kind not in "iu"):
+        found_labels = f"{list(labels.shape)} of {arrays['labels'].dtype}"
+        raise InputError(f"{path} holds labels {found_labels}: {len(pixels)} integers are needed")
+    images = pixels.permute(0, 3, 1, 2).contiguous()
+    return ArraySource(images, None if labels is None else labels.long(), str(path))
 
 
 def _open(file: Path) -> np.ndarray:
@@ -198,7 +184,3 @@ def _open(file: Path) -> np.ndarray:
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}x{shape[0]}"
-
-
-def _hash(images: Tensor) -> str:
-    return hashlib.sha256(images.contiguous().numpy().data).hexdigest()

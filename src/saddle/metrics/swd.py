@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saddle.errors import InputError
 from saddle.metrics.base import Features, ImageMetric
-from saddle.metrics.features import FeatureExtractor, FeatureOutputs, Pixels
+from saddle.metrics.features import FeatureOutputs, Pixels
 from saddle.randomness import Rows, generator
 
 COARSEST = 16  # height and width of the last level are not below it
@@ -111,7 +111,6 @@ class SlicedWasserstein(ImageMetric):
     Known values: near 0 (not 0: the patches are random) where both sides have the same distribution.
 
     Args:
-        extractor: gives the images; null: `Pixels`.
         images: at most so many of a side, evenly spread over it; at least 2.
         patches: from each image and level, at least 1.
         projections: number of directions, at least 1.
@@ -123,14 +122,13 @@ class SlicedWasserstein(ImageMetric):
 
     def __init__(
         self,
-        extractor: FeatureExtractor | None = None,
         images: int = 8192,
         patches: int = 128,
         projections: int = 512,
         seed: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(extractor or Pixels(), EvenlySpread(images), **kwargs)
+        super().__init__(Pixels(), EvenlySpread(images), **kwargs)
         if images < 2 or patches < 1 or projections < 1:
             raise InputError(
                 f"swd: images={images}, patches={patches}, projections={projections}; choose at least 2, 1 and 1"
