@@ -112,7 +112,9 @@ def test_picture_has_the_sample_first_and_its_copy_next(tmp_path):
     train = images(2, 30)
     samples = train[[4, 9]].clone()
     samples[1, 0, 0, 0] ^= 1
-    distances = write_neighbours(tmp_path / "new" / "n.png", samples, ArraySource(train, None, "x"), Flat(), k=2)
+    distances = write_neighbours(
+        tmp_path / "new" / "n.png", samples, ArraySource(train, None, "x"), Flat(), k=2, batch=250
+    )
     assert distances[:, 0].tolist() == [0, 1]
     pixels = np.array(Image.open(tmp_path / "new" / "n.png"))[..., 0]
     assert pixels.shape == (2 * 10 + 2, 3 * 10 + 2)  # 2 pixels between the images
@@ -121,4 +123,4 @@ def test_picture_has_the_sample_first_and_its_copy_next(tmp_path):
         np.testing.assert_array_equal(cells[0], samples[row, 0])
         np.testing.assert_array_equal(cells[1], train[original, 0])
     with pytest.raises(InputError, match="k=31 neighbours of 30"):
-        nearest_training_images(samples, ArraySource(train, None, "x"), Flat(), k=31)
+        nearest_training_images(samples, ArraySource(train, None, "x"), Flat(), k=31, batch=250)

@@ -59,6 +59,8 @@ class TorchvisionExtractor(FeatureExtractor):
         InputError: for an unknown network or a file that is not there.
     """
 
+    file: WeightsFile
+
     def __init__(self, name: str, weights: str | None = None, head: bool = True, size: int = 224, bf16: bool = False):
         super().__init__(bf16)
         known = torchvision.models.list_models(module=torchvision.models)
@@ -94,10 +96,6 @@ class TorchvisionExtractor(FeatureExtractor):
 
     def origin(self) -> dict[str, str]:
         return {"weights": self.file.hash(), "resizer": f"clean {self.size}"}
-
-    def prepare(self, datamodule: DataModule | None = None) -> None:
-        """Download the weights if they are not there."""
-        self.file.fetch()
 
     def load(self) -> nn.Module:
         network = self._build()
@@ -209,12 +207,8 @@ class TransformersExtractor(FeatureExtractor):
 class DINOv2Extractor(TransformersExtractor):
     """DINOv2 (Oquab et al. 2023, arXiv:2304.07193): the normalised class token of the last layer.
 
-    With the large model, what Stein et al. 2023 (arXiv:2306.04675) found to agree best with people's judgement.
-
-    Args:
-        model: on the hub, or a folder.
-        features: 1024 of dinov2-large, 768 of dinov2-base, 384 of dinov2-small.
-        bf16: compute in bfloat16.
+    With the large model, what Stein et al. 2023 (arXiv:2306.04675) found to agree best with people's judgement. Its
+    features are 1024 of dinov2-large, 768 of dinov2-base, 384 of dinov2-small.
     """
 
     name = "dinov2"
@@ -229,10 +223,7 @@ class DINOv2Extractor(TransformersExtractor):
 class CLIPExtractor(TransformersExtractor):
     """CLIP (Radford et al. 2021, arXiv:2103.00020): the image embedding, not normalised to length 1.
 
-    Args:
-        model: on the hub, or a folder; one that reads 224 pixels.
-        features: 768 of clip-vit-large-patch14, 512 of clip-vit-base-patch32.
-        bf16: compute in bfloat16.
+    Any model that reads 224 pixels; its features are 768 of clip-vit-large-patch14, 512 of clip-vit-base-patch32.
     """
 
     name = "clip"

@@ -101,7 +101,7 @@ class ImageMetric(GatheringMetric):
 
     A subclass defines `compute`, which reads `states` or `gathered`. It returns a scalar, or a dict of scalars and
     vectors, in which a key that is empty or begins with ``_`` is appended to the metric's name and any other key is a
-    name of its own.
+    name of its own. Its constructor takes `extractor` and `kwargs` as here, and its own arguments, which it documents.
 
     Args:
         extractor: what turns images into features and logits.

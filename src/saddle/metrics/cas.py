@@ -44,7 +44,6 @@ class ClassificationAccuracy(ImageMetric):
         flip: whether a mirrored image keeps its class (not so for digits).
         shift: training images are moved by up to so many pixels, 0 to 4.
         seed: of the classifiers.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = True

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.images import to_uint8
+from saddle.metrics.files import read_weights
 from saddle.randomness import generator
 
 WEIGHTS = Path(__file__).parent / "weights"  # those of the package
@@ -199,12 +200,8 @@ def load(path: Path) -> Classifier:
     """The classifier that `save` wrote, float32, in eval mode."""
     metadata = read_metadata(path)
     model = Classifier(int(metadata["channels"]), int(metadata["classes"]))
-    with safe_open(path, "pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(read_weights(path))
     except RuntimeError as error:
         raise InputError(f"classifier weights {path} do not fit its network; delete the file to train anew") from error
-    if not all(bool(x.isfinite().all()) for x in model.parameters()):
-        raise InputError(f"classifier weights {path} are not finite; delete the file to train anew")
     return model.eval()

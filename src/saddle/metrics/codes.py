@@ -21,7 +21,6 @@ class CodeAccuracy(GatheringMetric):
     Args:
         values: number of values of the code.
         classes: number of classes.
-        kwargs: of torchmetrics.Metric.
 
     Raises:
         InputError: from `compute`, before any sample was counted.

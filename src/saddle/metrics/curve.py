@@ -50,7 +50,7 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
         for i, (at, up, point) in enumerate(zip(x, y, points, strict=True)):
             # above and below in turn: neighbours may be close
             place: dict[str, Any] = {"xytext": (-5, -14), "ha": "right"} if i % 2 else {"xytext": (5, 5)}
-            axes.annotate(_label(point["truncation"]), (at, up), textcoords="offset points", **place)
+            axes.annotate(truncation_text(point["truncation"]), (at, up), textcoords="offset points", **place)
     axes.set_xlabel(names[0].removeprefix("eval/"))
     axes.set_ylabel(names[1].removeprefix("eval/"))
     axes.grid(alpha=0.3)
@@ -68,5 +68,6 @@ def _values(points: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float]
     return values, [p["scores_std"][name] for p in points] if "scores_std" in points[0] else None
 
 
-def _label(truncation: float | None) -> str:
+def truncation_text(truncation: float | None) -> str:
+    """A truncation as it is shown: "none" without one."""
     return "none" if truncation is None else f"{truncation:g}"

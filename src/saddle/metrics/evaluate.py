@@ -16,7 +16,7 @@ from rich.table import Table
 from torchmetrics import Metric
 
 from saddle.errors import InputError
-from saddle.metrics.curve import draw_curve
+from saddle.metrics.curve import draw_curve, truncation_text
 from saddle.metrics.evaluator import Evaluator, Scores
 from saddle.metrics.features import ClassifierExtractor, FeatureExtractor
 from saddle.metrics.frechet import FrechetDistance
@@ -255,8 +255,7 @@ def _print(report: dict[str, Any]) -> None:
     if "curve" in report:  # a row for each truncation: so many columns would be cut off
         table = Table("truncation", *(name.removeprefix("eval/") for name in names))
         for point in points:
-            truncation = "none" if point["truncation"] is None else f"{point['truncation']:g}"
-            table.add_row(truncation, *(_cell(point, name) for name in names))
+            table.add_row(truncation_text(point["truncation"]), *(_cell(point, name) for name in names))
     else:
         table = Table("metric", "value")
         for name in names:

@@ -43,10 +43,6 @@ class Scores:
 Progress = Callable[[str, int, int], None]
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    pass
-
-
 class Evaluator:
     """Computes metrics of fake images against real ones, on one process or many with the same result.
 
@@ -72,7 +68,7 @@ class Evaluator:
         samples: int = 10_000,
         batch: int = 250,
         cache: StatisticsCache | None = None,
-        progress: Progress = _silent,
+        progress: Progress = lambda what, done, total: None,
     ):
         if samples < 2:
             raise InputError(f"evaluation.samples={samples}: scores need at least 2 images")

@@ -58,6 +58,7 @@ class FeatureExtractor(nn.Module, ABC):
         name: what a report calls it.
         features: F, the length of a feature vector.
         classes: C, the number of classes.
+        file: of its weights, where they are downloaded as one.
         deviation: of the features in bfloat16: |difference| / |features| in the Euclidean norm over the first images;
             null before these, and in float32.
     """
@@ -65,6 +66,7 @@ class FeatureExtractor(nn.Module, ABC):
     name: str
     features: int
     classes: int
+    file: WeightsFile | None = None
 
     def __init__(self, bf16: bool = False) -> None:
         super().__init__()
@@ -91,7 +93,9 @@ class FeatureExtractor(nn.Module, ABC):
         """The outputs for images that passed the checks: uint8, or float with the same range; see `dtype_of`."""
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
-        """Get what the weights need, once per machine: download them, or train them on the data."""
+        """Get what the weights need, once per machine: download their file, or train them on the data."""
+        if self.file is not None:
+            self.file.fetch()
 
     def describe(self) -> dict[str, str]:
         """What a reader must know to compare a score made with it: fingerprint, precision, and `origin`."""
@@ -248,6 +252,7 @@ class InceptionExtractor(FeatureExtractor):
     name = "inception"
     features = 2048
     classes = 1008
+    file: WeightsFile
 
     def __init__(self, weights: str | None = None, resizer: str = "legacy", bf16: bool = False):
         super().__init__(bf16)
@@ -269,27 +274,18 @@ class InceptionExtractor(FeatureExtractor):
     def origin(self) -> dict[str, str]:
         return {"weights": self.file.hash(), "resizer": self.resizer}
 
-    def prepare(self, datamodule: DataModule | None = None) -> None:
-        """Download the weights if they are not there."""
-        self.file.fetch()
-
     def load(self) -> nn.Module:
         """torch-fidelity's network, without batch norms."""
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        self.file.fetch()
-        path = self.file.path
-        damaged = InputError(f"the Inception weights {path} are damaged or of another format: delete the file")
+        self.file.read()  # refuses whatever is no tensor, which torch-fidelity would unpickle, and what is not finite
+        path = str(self.file.path)
         try:
-            # torch-fidelity unpickles whatever the file holds; a file that passes here holds nothing but tensors
-            torch.load(path, map_location="cpu", weights_only=True)
             network = FeatureExtractorInceptionV3(
-                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
+                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=path
             )
-        except Exception as error:  # whatever a damaged pickle, archive or dictionary raises
-            raise damaged from error
-        if not all(bool(x.isfinite().all()) for x in network.parameters()):
-            raise damaged
+        except Exception as error:  # whatever a dictionary of other tensors raises
+            raise InputError(f"the weights {path} are damaged or of another format: delete the file") from error
         return Inception(network).to(memory_format=torch.channels_last)
 
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:

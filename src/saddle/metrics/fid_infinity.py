@@ -27,11 +27,9 @@ class FrechetInfinity(ImageMetric):
     set's bias alone, and slightly negative values are possible.
 
     Args:
-        extractor: gives the features.
         points: number of sizes, at least 2.
         smallest: number of fakes in the smallest part, at least 2 and fewer than there are.
         seed: of the parts.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = False

@@ -124,10 +124,6 @@ class FrechetDistance(ImageMetric):
 
     Known values: 0 for identical sets (to rounding), ``(m1 - m2)^2 + (s1 - s2)^2`` in one dimension. It is biased
     upwards with few images: compare values of equal numbers, or see `FrechetInfinity`.
-
-    Args:
-        extractor: gives the features.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = False

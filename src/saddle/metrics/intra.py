@@ -22,10 +22,6 @@ class IntraFrechet(ImageMetric):
     bias it upwards, more than FID.
 
     Known values: 0 for identical sets.
-
-    Args:
-        extractor: gives the features.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = False

@@ -23,11 +23,9 @@ class KernelDistance(ImageMetric):
     images, so also below 0.
 
     Args:
-        extractor: gives the features.
         subsets: number of subsets, at least 1.
         subset_size: images in each, of each side, at least 2.
         seed: of the subsets.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = False

@@ -47,11 +47,9 @@ class CopyTest(ImageMetric):
     are farther away. Known values: near standard normal for fakes of the data's own distribution (at one cell exactly).
 
     Args:
-        extractor: gives the features.
         cells: number of clusters of the training features, at least 1.
         least: a cell needs at least so many fakes and test images, at least 1.
         seed: of k-means.
-        kwargs: of torchmetrics.Metric.
     """
 
     def __init__(self, extractor: FeatureExtractor, cells: int = 10, least: int = 20, seed: int = 0, **kwargs: Any):
@@ -88,14 +86,13 @@ class CopyTest(ImageMetric):
 
 @torch.no_grad()
 def nearest_training_images(
-    samples: Tensor, source: ImageSource, extractor: FeatureExtractor, k: int = 5, batch: int = 250
+    samples: Tensor, source: ImageSource, extractor: FeatureExtractor, k: int, batch: int
 ) -> tuple[Tensor, Tensor]:
     """The k training images whose features are nearest to those of each sample; one pass over the images.
 
     Args:
         samples: uint8 [N, C, H, W].
         source: the training images, at least k.
-        extractor: gives the features.
         k: how many, at least 1.
         batch: images per pass.
 
@@ -117,12 +114,7 @@ def nearest_training_images(
 
 
 def write_neighbours(
-    path: Path,
-    samples: Tensor,
-    source: ImageSource,
-    extractor: FeatureExtractor,
-    k: int = 5,
-    batch: int = 250,
+    path: Path, samples: Tensor, source: ImageSource, extractor: FeatureExtractor, k: int, batch: int
 ) -> Tensor:
     """Write a PNG with a sample in the first column of each row and its nearest training images right of it.
 

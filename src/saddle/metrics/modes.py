@@ -70,7 +70,6 @@ class ModeCoverage(GatheringMetric):
 
     Args:
         assignment: of samples to modes.
-        kwargs: of torchmetrics.Metric.
     """
 
     counts: Tensor

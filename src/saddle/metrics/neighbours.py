@@ -90,9 +90,7 @@ class NeighbourMetric(ImageMetric):
     """What precision and recall and density and coverage share: k, and the radii of the real images in the cache.
 
     Args:
-        extractor: gives the features.
         k: a ball around an image reaches to its k-th nearest neighbour; at least 1.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = True
@@ -137,11 +135,6 @@ class PrecisionRecall(NeighbourMetric):
 
     Known values: both 1 for identical sets. FFHQ, StyleGAN without truncation: precision .720, recall .393 (VGG-16).
     A single outlier has a huge ball and can raise either one: see `DensityCoverage`.
-
-    Args:
-        extractor: gives the features.
-        k: a ball around an image reaches to its k-th nearest neighbour; at least 1.
-        kwargs: of torchmetrics.Metric.
     """
 
     def __init__(self, extractor: FeatureExtractor, k: int = 3, **kwargs: Any):
@@ -167,11 +160,6 @@ class DensityCoverage(NeighbourMetric):
 
     Known values where both sides have the same distribution: E density = 1, and with as many fakes as real images
     E coverage = 1 - 2^-k (.969 for k = 5) in the limit of many.
-
-    Args:
-        extractor: gives the features.
-        k: a ball around an image reaches to its k-th nearest neighbour; at least 1.
-        kwargs: of torchmetrics.Metric.
     """
 
     def __init__(self, extractor: FeatureExtractor, k: int = 5, **kwargs: Any):

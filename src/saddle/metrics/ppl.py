@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,7 @@ SPACES = ("auto", "z", "w")
 SAMPLINGS = ("end", "full")
 
 
-class Distance(Protocol):
-    """A squared distance between images [N, C, H, W] in [-1, 1]: [N]."""
-
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor: ...
+Distance = Callable[[Tensor, Tensor], Tensor]  # squared, between images [N, C, H, W] in [-1, 1]: [N]
 
 
 class FeatureDistance(nn.Module):
@@ -127,7 +124,6 @@ class PerceptualPathLength(ModelMetric):
         epsilon: step, above 0.
         space: z, w, or auto: w where the generator has it.
         sampling: "end": t = 0; "full": t uniform in [0, 1).
-        kwargs: of torchmetrics.Metric.
 
     Raises:
         InputError: for options out of range, and where space is w and the generator has none.

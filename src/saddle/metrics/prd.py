@@ -52,12 +52,10 @@ class PrecisionRecallCurve(ImageMetric):
     Known values: identical sets have F_8 = F_1/8 = 1; sets without a common cluster 0.
 
     Args:
-        extractor: gives the features.
         clusters: at least 2.
         angles: points on the curve, at least 3.
         runs: of k-means, at least 1.
         seed: of k-means and of the part of the larger side.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = True

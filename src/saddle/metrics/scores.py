@@ -56,9 +56,7 @@ class ClassifierScore(ImageMetric):
     reference.
 
     Args:
-        extractor: gives the logits.
         splits: number of parts, at least 1.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = True
@@ -113,12 +111,7 @@ class ClassCounts(Statistic):
 
 
 class ClassHistogram(ImageMetric):
-    """Which classes the classifier sees: whether modes are missing, and whether the requested class was made.
-
-    Args:
-        extractor: gives the logits.
-        kwargs: of torchmetrics.Metric.
-    """
+    """Which classes the classifier sees: whether modes are missing, and whether the requested class was made."""
 
     def __init__(self, extractor: FeatureExtractor, **kwargs: Any):
         real, fake = (ClassCounts(extractor.classes, fake) for fake in (False, True))

@@ -115,7 +115,6 @@ class SlicedWasserstein(ImageMetric):
         patches: from each image and level, at least 1.
         projections: number of directions, at least 1.
         seed: of patches and directions.
-        kwargs: of torchmetrics.Metric.
     """
 
     higher_is_better = False
