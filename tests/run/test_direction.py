@@ -45,10 +45,9 @@ def test_a_metric_of_ones_own_says_it_in_the_config() -> None:
         "both": {"facts": {"scores": ["gain", "pain"], "higher_is_better": ["gain"]}},
         "error": {"facts": {"scores": ["error", "error_margin"]}},
     }
-    config = {"metrics": nodes, "callbacks": {"mine": {"facts": {"scores": ["smiles"], "higher_is_better": True}}, "none": None}}
-    better = {
-        name: higher_is_better(f"eval/{name}", config) for name in ("sharpness", "gain", "pain", "smiles", "error")
-    }
-    assert better == {"sharpness": True, "gain": True, "pain": False, "smiles": True, "error": False}
+    mine = {"facts": {"scores": ["smiles"], "higher_is_better": True}}
+    config = {"metrics": nodes, "callbacks": {"mine": mine, "none": None}}
+    expected = {"sharpness": True, "gain": True, "pain": False, "smiles": True, "error": False}
+    assert {score: higher_is_better(f"eval/{score}", config) for score in expected} == expected
     assert not higher_is_better("eval/sharpness")
     assert higher_is_better("eval/inception_score", config)
