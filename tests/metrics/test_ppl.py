@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ class Styled(Linear):
 
 
 class Model:
-    device, dtype, classes, conditional = torch.device("cpu"), torch.float64, 3, False
+    device, dtype, conditional = torch.device("cpu"), torch.float64, False
+    prior = SimpleNamespace(classes=3)
 
     def __init__(self, generator):
         self.generator = generator

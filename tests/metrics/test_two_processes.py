@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -59,6 +60,7 @@ class Model:
 
     def __init__(self, classes: int, channels: int, side: int):
         self.classes, self.generator = classes, Linear(channels, side)
+        self.prior = SimpleNamespace(classes=classes)
         self.ema = type("EMA", (), {"module": self.generator})
 
     def sample_latents(self, seed, start, stop, truncation=None):
