@@ -20,7 +20,7 @@ METRICS = {
     "frechet": {"_target_": "saddle.metrics.frechet.FrechetDistance", "extractor": EXTRACTOR},
     "precision_recall": {
         "_target_": "saddle.metrics.neighbours.PrecisionRecall",
-        "scores": ["precision", "recall"],
+        "facts": {"scores": ["precision", "recall"]},
         "extractor": EXTRACTOR,
     },
 }

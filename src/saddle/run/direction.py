@@ -1,7 +1,8 @@
 """Whether more of a score is better, by its name. Free of torch.
 
 The yaml of what logs a score says so, in conf/metrics and conf/callbacks, and thus in the config.yaml of a run:
-``facts.higher_is_better`` is true for all scores of a metric, or lists those of which more is better. Of all others less is.
+``facts.higher_is_better`` is true for all scores of a metric, or lists those of which more is better. Of all others
+less is.
 """
 
 from __future__ import annotations
