@@ -13,7 +13,8 @@ from saddle.config.check import checked, plain
 from saddle.config.compose import Composer
 from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
-from saddle.networks.blocks import ClassBatchNorm, SelfAttention
+from saddle.networks.blocks import SelfAttention
+from saddle.networks.norm import ClassBatchNorm
 from saddle.run.build import build_discriminator
 
 CONF = Path(__file__).parent.parent / "conf"

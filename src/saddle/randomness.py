@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 _BLOCK = 256  # samples that share one generator outside training; any chunk of samples is cut from whole blocks
 
@@ -176,6 +178,12 @@ def layer_noise_from(numbers: Numbers) -> Iterator[None]:
         yield
     finally:
         _layer_noise.reset(token)
+
+
+def call_with_noise(numbers: Numbers, network: Callable[..., T], *inputs: Tensor, **options: Any) -> T:
+    """What a network makes of its inputs; layers that add noise or drop units draw from `numbers`."""
+    with layer_noise_from(numbers):
+        return network(*inputs, **options)
 
 
 def layer_noise(x: Tensor, *shape: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from saddle.distributed import Share, all_gather
 from saddle.prior import Prior
-from saddle.randomness import Concatenated, Draws, layer_noise_from
+from saddle.randomness import Concatenated, Draws, Numbers, call_with_noise
 
 Player = Literal["discriminator", "generator"]
 
@@ -150,8 +150,7 @@ class Turn:
         """G's images of latents; `purpose` names the stream of the noise inside its layers."""
         network, options = self.game.generator, self.options(purpose)
         make = network.forward if latents.requires_grad else network  # see `_ask`
-        with layer_noise_from(self.draws(f"generator/{purpose}")):
-            return make(latents, labels, **options).to(self.real.dtype)
+        return call_with_noise(self.draws(f"generator/{purpose}"), make, latents, labels, **options).to(self.real.dtype)
 
     def options(self, purpose: str) -> dict[str, Any]:
         """What G is given beside latents and labels; `purpose` names the random streams."""
@@ -166,17 +165,18 @@ class Turn:
 
     def judge(self, images: Tensor, labels: Tensor, purpose: str) -> Verdict:
         """D's verdict on images, seen through the augmentation; `purpose` names the stream of its random numbers."""
-        with layer_noise_from(self.draws(f"discriminator/{purpose}")):
-            return self._ask(self.game.augment(images, self.draws(f"augment/{purpose}")), labels)
+        seen = self.game.augment(images, self.draws(f"augment/{purpose}"))
+        return self._ask(seen, labels, self.draws(f"discriminator/{purpose}"))
 
-    def _ask(self, images: Tensor, labels: Tensor) -> Verdict:
-        """D's verdict on what it sees.
+    def _ask(self, images: Tensor, labels: Tensor, noise: Numbers) -> Verdict:
+        """D's verdict on what it sees, with noise for its layers.
 
         A compiled network (compile=true) cannot be differentiated twice. D's own turn has a gradient at its images only
         for a penalty, which becomes part of the loss: then the network is called as it was before it was compiled.
         """
         twice = images.requires_grad and (self.player == "discriminator" or "fake_gradients" in self.needs)
-        return (self.discriminator.forward if twice else self.discriminator)(images, labels)
+        judge = self.discriminator.forward if twice else self.discriminator
+        return call_with_noise(noise, judge, images, labels)
 
     @cached_property
     def _verdicts(self) -> tuple[Verdict, Verdict]:
@@ -184,8 +184,7 @@ class Turn:
         pair = [(self.real, self.real_labels, "real"), (self.fake, self.fake_labels, "fake")]
         seen = torch.cat([self.game.augment(images, self.draws(f"augment/{kind}")) for images, _, kind in pair])
         noise = Concatenated(self.draws("discriminator/real"), self.draws("discriminator/fake"))
-        with layer_noise_from(noise):
-            verdict = self._ask(seen, torch.cat([self.real_labels, self.fake_labels]))
+        verdict = self._ask(seen, torch.cat([self.real_labels, self.fake_labels]), noise)
         (real, fake), (real_features, fake_features) = verdict.logits.chunk(2), verdict.features.chunk(2)
         return Verdict(real, real_features), Verdict(fake, fake_features)
 

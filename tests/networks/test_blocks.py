@@ -7,14 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from saddle.networks.blocks import (
-    ClassBatchNorm,
-    ConditionalBatchNorm,
-    Conv3x3,
-    DiscriminatorBlock,
-    GeneratorBlock,
-    SelfAttention,
-)
+from saddle.networks.blocks import Conv3x3, DiscriminatorBlock, GeneratorBlock, SelfAttention
+from saddle.networks.norm import ClassBatchNorm, ConditionalBatchNorm
 
 
 @pytest.fixture(autouse=True)

@@ -135,7 +135,7 @@ class GAN(LightningModule):
         self._terms: dict[str, Tensor] = {}  # what the loss of the present step is made of, by logged name
         self._scalars: list[tuple[str, Tensor]] = []  # tracked since the last iteration ended
         self._tracker = Tracker()
-        places = {name: Place(optimisers, name) for name in ("g_lr", "d_lr", "beta2")}
+        places = {name: Place(optimisers, name) for name in optimisers.SETTABLE}
         places |= {"ema": Place(ema, "decay"), "ema_kimg": Place(ema, "half_life")}
         self.schedules = Schedules(schedules, places, augment, penalties) if schedules else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -28,6 +29,8 @@ class Optimisers:
         factor: of both learning rates, beside what they are set to.
         made: the optimisers, by player.
     """
+
+    SETTABLE: ClassVar[tuple[str, ...]] = ("g_lr", "d_lr", "beta2")  # by a schedule
 
     name: str = "adam"
     g_lr: float = 2e-4

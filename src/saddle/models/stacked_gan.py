@@ -18,7 +18,7 @@ from saddle.models.base import GAN, Reals, Rules, frozen
 from saddle.models.optimisers import Optimisers
 from saddle.networks.stacked import Encoder, FeatureDiscriminator, Generator
 from saddle.precision import at_least_float32
-from saddle.randomness import layer_noise_from
+from saddle.randomness import call_with_noise
 from saddle.turn import Turn
 
 Stage = Literal["encoder", "independent", "joint"]
@@ -277,8 +277,7 @@ class StackedGAN(GAN):
         """D1's logits of the features of all processes, [B]; of this process's, Q1's guesses and D1's class logits."""
         level = self.discriminator.feature_level
         assert isinstance(level, nn.Module)
-        with layer_noise_from(turn.draws(f"features/{purpose}")):
-            logits, guesses, scores = level(features)
+        logits, guesses, scores = call_with_noise(turn.draws(f"features/{purpose}"), level, features)
         return all_gather(logits), guesses, scores
 
     def guess_image_noise(self, turn: Turn) -> Tensor:

@@ -15,7 +15,7 @@ Arguments that constructors share; a class says only where its own differ:
     resolution: H and W of the images. InputError where the architecture has no such size.
     channels: of the images.
     classes: number of classes; 0 without labels.
-    conditioning: how G reads labels, see `saddle.networks.blocks.Condition`. InputError without classes.
+    conditioning: how G reads labels, see `saddle.networks.base.Condition`. InputError without classes.
     norm: one of `saddle.networks.norm.NORMS`. In a trunk it is that of the hidden layers, or spectral, of all weights;
         in a generator only that of the weights, spectral or none.
     init: of the weights, one of `saddle.networks.init.INITIALISERS`.

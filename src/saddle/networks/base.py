@@ -1,4 +1,4 @@
-"""Frames that several families fill: networks that are one list of layers, and networks of residual blocks."""
+"""Frames that several families fill: networks that are one list of layers, networks of residual blocks, labels of G."""
 
 from __future__ import annotations
 
@@ -10,15 +10,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saddle.networks.blocks import Condition, Conditioned, SelfAttention
+from saddle.errors import InputError
+from saddle.networks.blocks import SelfAttention
 from saddle.networks.init import initialise
-from saddle.networks.norm import BatchNorm, weight_norm
+from saddle.networks.norm import BatchNorm, Conditioned, weight_norm
 from saddle.precision import at_least_float32
 
 
 def bounded_image(x: Tensor) -> Tensor:
     """The image in [-1, 1], by tanh in at least float32."""
     return torch.tanh(at_least_float32(x))
+
+
+class Condition(nn.Module):
+    """How a generator reads labels.
+
+    Args:
+        how: "none" ignores them, "concat" appends a one-hot vector to the latent (Mirza and Osindero 2014),
+            "batch_norm" leaves them to batch norms with a gain and a bias per class.
+        classes: number of classes; 0 without labels.
+
+    Attributes:
+        length: of what is appended to a latent.
+        classes_in_norm: number of classes for `class_norm`; 0 for plain batch norms.
+
+    Raises:
+        InputError: for a way to read labels without classes.
+    """
+
+    def __init__(self, how: str, classes: int):
+        super().__init__()
+        if how != "none" and classes < 1:
+            raise InputError(f"model.g_conditioning={how} needs data with labels; choose such data, or none")
+        self.length = classes if how == "concat" else 0
+        self.classes_in_norm = classes if how == "batch_norm" else 0
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Latents [B, L] and labels [B] (int64) -> what the first layer reads, [B, L + length]."""
+        if not self.length:
+            return latents
+        return torch.cat([latents, F.one_hot(labels, self.length).to(latents)], 1)
 
 
 class LayeredGenerator(nn.Module):

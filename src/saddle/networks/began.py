@@ -10,8 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from saddle.errors import InputError
-from saddle.networks.base import LayeredTrunk
-from saddle.networks.blocks import Condition
+from saddle.networks.base import Condition, LayeredTrunk
 from saddle.networks.init import initialise
 from saddle.networks.norm import activation_norm, weight_norm
 from saddle.precision import at_least_float32

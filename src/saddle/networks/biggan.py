@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.networks.base import Blocks, ResidualGenerator, ResidualTrunk
-from saddle.networks.blocks import ClassBatchNorm, ConditionalBatchNorm, DiscriminatorBlock, GeneratorBlock
+from saddle.networks.blocks import DiscriminatorBlock, GeneratorBlock
+from saddle.networks.norm import ClassBatchNorm, ConditionalBatchNorm
 
 EMBEDDING = 128  # length of the class embedding that all blocks share
 

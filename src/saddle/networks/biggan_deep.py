@@ -18,8 +18,8 @@ from saddle.errors import InputError
 from saddle.networks import biggan
 from saddle.networks.base import Blocks, ResidualGenerator, ResidualTrunk
 from saddle.networks.biggan import EMBEDDING, doublings
-from saddle.networks.blocks import ConditionalBatchNorm, Conv3x3
-from saddle.networks.norm import activation_norm, weight_norm
+from saddle.networks.blocks import Conv3x3
+from saddle.networks.norm import ConditionalBatchNorm, activation_norm, weight_norm
 
 RATIO = 4  # channels of a block over those of its 3x3 convolutions
 

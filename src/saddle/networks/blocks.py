@@ -1,4 +1,4 @@
-"""Parts that residual networks share: convolutions that resample, conditional batch norm, residual blocks, attention.
+"""Parts that residual networks share: convolutions that resample, residual blocks, attention.
 
 The order of layers in the blocks is that of SNGAN, SAGAN and BigGAN. Where two linear operations commute or compose,
 the cheaper way is computed; the value is the same up to rounding.
@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saddle.errors import InputError
-from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
+from saddle.networks.norm import activation_norm, weight_norm
 
 Resample = Literal["none", "up", "down"]
 
@@ -52,104 +51,6 @@ class Conv3x3(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H, W], [.., 2H, 2W] (up) or [.., H/2, W/2] (down)."""
         return convolve3x3(x, self.weight, self.bias, self.resample)
-
-
-class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose gain and bias are linear in a condition: gain = 1 + W_g c, bias = W_b c (BigGAN).
-
-    Args:
-        channels: C of the input [B, C, H, W].
-        condition: length of the condition c [B, condition], for example class embedding and latent chunk.
-        norm: weight norm of W_g and W_b, spectral or none.
-    """
-
-    def __init__(self, channels: int, condition: int, norm: str = "spectral"):
-        super().__init__()
-        self.norm = BatchNorm(channels, affine=False)
-        self.gain = weight_norm(norm, nn.Linear(condition, channels, bias=False))
-        self.bias = weight_norm(norm, nn.Linear(condition, channels, bias=False))
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Normalise x [B, C, H, W] under condition [B, condition]."""
-        return _modulate(self.norm(x), 1 + self.gain(condition), self.bias(condition))
-
-
-class ClassBatchNorm(nn.Module):
-    """Batch norm with a table of gains (initially 1) and biases (initially 0) per class (Dumoulin et al. 2017; SAGAN).
-
-    Args:
-        channels: C of the input [B, C, H, W].
-        classes: number of classes.
-    """
-
-    def __init__(self, channels: int, classes: int):
-        super().__init__()
-        self.norm = BatchNorm(channels, affine=False)
-        self.gain = nn.Parameter(torch.ones(classes, channels))
-        self.bias = nn.Parameter(torch.zeros(classes, channels))
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Normalise x [B, C, H, W]; the condition is the labels [B], int64."""
-        return _modulate(self.norm(x), F.embedding(condition, self.gain), F.embedding(condition, self.bias))
-
-
-class PlainBatchNorm(BatchNorm):
-    """Batch norm that is called like a conditional one and ignores the condition."""
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # type: ignore[override]
-        """Normalise x [B, C, H, W]."""
-        return super().forward(x)
-
-
-def class_norm(channels: int, classes: int) -> nn.Module:
-    """The batch norm of a generator, called with (x, labels): with a gain and a bias per class, or plain for 0."""
-    return ClassBatchNorm(channels, classes) if classes else PlainBatchNorm(channels)
-
-
-class Conditioned(nn.Sequential):
-    """Layers one after the other, of which the batch norms read the labels too."""
-
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
-        """What the last layer makes of x under labels [B]."""
-        for layer in self:
-            x = layer(x, labels) if isinstance(layer, PlainBatchNorm | ClassBatchNorm) else layer(x)
-        return x
-
-
-class Condition(nn.Module):
-    """How a generator reads labels.
-
-    Args:
-        how: "none" ignores them, "concat" appends a one-hot vector to the latent (Mirza and Osindero 2014),
-            "batch_norm" leaves them to batch norms with a gain and a bias per class.
-        classes: number of classes; 0 without labels.
-
-    Attributes:
-        length: of what is appended to a latent.
-        classes_in_norm: number of classes for `class_norm`; 0 for plain batch norms.
-
-    Raises:
-        InputError: for a way to read labels without classes.
-    """
-
-    def __init__(self, how: str, classes: int):
-        super().__init__()
-        if how != "none" and classes < 1:
-            raise InputError(f"model.g_conditioning={how} needs data with labels; choose such data, or none")
-        self.length = classes if how == "concat" else 0
-        self.classes_in_norm = classes if how == "batch_norm" else 0
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Latents [B, L] and labels [B] (int64) -> what the first layer reads, [B, L + length]."""
-        if not self.length:
-            return latents
-        return torch.cat([latents, F.one_hot(labels, self.length).to(latents)], 1)
-
-
-def _modulate(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    """x * gain + bias with gain and bias [B, C], in the precision of x, so mixed precision stays narrow."""
-    gain, bias = gain.to(x.dtype)[:, :, None, None], bias.to(x.dtype)[:, :, None, None]
-    return torch.addcmul(bias, x, gain)
 
 
 class GeneratorBlock(nn.Module):

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
-from saddle.networks.base import LayeredGenerator, LayeredTrunk, bounded_image
-from saddle.networks.blocks import Condition, Resample
+from saddle.networks.base import Condition, LayeredGenerator, LayeredTrunk, bounded_image
+from saddle.networks.blocks import Resample
 from saddle.networks.dcgan import stages
 from saddle.networks.norm import activation_norm, weight_norm
 

@@ -13,9 +13,8 @@ from torch import nn
 
 from saddle.errors import InputError
 from saddle.networks.activations import ACTIVATIONS
-from saddle.networks.base import LayeredGenerator, LayeredTrunk
-from saddle.networks.blocks import Condition, class_norm
-from saddle.networks.norm import activation_norm, weight_norm
+from saddle.networks.base import Condition, LayeredGenerator, LayeredTrunk
+from saddle.networks.norm import activation_norm, class_norm, weight_norm
 
 
 def stages(resolution: int) -> int:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.networks.activations import ACTIVATIONS, Activation
-from saddle.networks.base import LayeredGenerator, LayeredTrunk, bounded_image
-from saddle.networks.blocks import Condition
+from saddle.networks.base import Condition, LayeredGenerator, LayeredTrunk, bounded_image
 from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
 from saddle.precision import at_least_float32
 from saddle.randomness import layer_uniform

@@ -1,4 +1,4 @@
-"""Normalisation of activations and of weights."""
+"""Normalisation of activations, under a condition or not, and of weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -44,7 +45,8 @@ class BatchNorm(nn.Module):
         """Normalise [B, C] or [B, C, H, W]."""
         # float64 is there to compare process counts: where the true gradient is zero (of a bias before the norm),
         # torch's kernel leaves a noise of 1e-14, and Adam turns that into steps of 1e-9
-        if not self.training or not (is_distributed() or x.dtype == torch.float64):
+        alone = not (dist.is_initialized() and is_distributed())
+        if not self.training or (alone and x.dtype != torch.float64):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
             )
@@ -165,3 +167,74 @@ def activation_norm(name: str, channels: int) -> nn.Module:
 def weight_norm(name: str, module: M) -> M:
     """`module` with its weight normalised where the norm `name` is one of weights: spectral."""
     return spectral_norm(module) if name == "spectral" else module
+
+
+# ---- batch norm under a condition -----------------------------------------------------------------------------------
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and bias are linear in a condition: gain = 1 + W_g c, bias = W_b c (BigGAN).
+
+    Args:
+        channels: C of the input [B, C, H, W].
+        condition: length of the condition c [B, condition], for example class embedding and latent chunk.
+        norm: weight norm of W_g and W_b, spectral or none.
+    """
+
+    def __init__(self, channels: int, condition: int, norm: str = "spectral"):
+        super().__init__()
+        self.norm = BatchNorm(channels, affine=False)
+        self.gain = weight_norm(norm, nn.Linear(condition, channels, bias=False))
+        self.bias = weight_norm(norm, nn.Linear(condition, channels, bias=False))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Normalise x [B, C, H, W] under condition [B, condition]."""
+        return _modulate(self.norm(x), 1 + self.gain(condition), self.bias(condition))
+
+
+class ClassBatchNorm(nn.Module):
+    """Batch norm with a table of gains (initially 1) and biases (initially 0) per class (Dumoulin et al. 2017; SAGAN).
+
+    Args:
+        channels: C of the input [B, C, H, W].
+        classes: number of classes.
+    """
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.norm = BatchNorm(channels, affine=False)
+        self.gain = nn.Parameter(torch.ones(classes, channels))
+        self.bias = nn.Parameter(torch.zeros(classes, channels))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Normalise x [B, C, H, W]; the condition is the labels [B], int64."""
+        return _modulate(self.norm(x), F.embedding(condition, self.gain), F.embedding(condition, self.bias))
+
+
+class PlainBatchNorm(BatchNorm):
+    """Batch norm that is called like a conditional one and ignores the condition."""
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # type: ignore[override]
+        """Normalise x [B, C, H, W]."""
+        return super().forward(x)
+
+
+def class_norm(channels: int, classes: int) -> nn.Module:
+    """The batch norm of a generator, called with (x, labels): with a gain and a bias per class, or plain for 0."""
+    return ClassBatchNorm(channels, classes) if classes else PlainBatchNorm(channels)
+
+
+class Conditioned(nn.Sequential):
+    """Layers one after the other, of which the batch norms read the labels too."""
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        """What the last layer makes of x under labels [B]."""
+        for layer in self:
+            x = layer(x, labels) if isinstance(layer, PlainBatchNorm | ClassBatchNorm) else layer(x)
+        return x
+
+
+def _modulate(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """x * gain + bias with gain and bias [B, C], in the precision of x, so mixed precision stays narrow."""
+    gain, bias = gain.to(x.dtype)[:, :, None, None], bias.to(x.dtype)[:, :, None, None]
+    return torch.addcmul(bias, x, gain)

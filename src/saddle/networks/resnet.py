@@ -13,8 +13,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from saddle.errors import InputError
-from saddle.networks.base import Blocks, ResidualGenerator, ResidualTrunk
-from saddle.networks.blocks import Condition, DiscriminatorBlock, GeneratorBlock, class_norm
+from saddle.networks.base import Blocks, Condition, ResidualGenerator, ResidualTrunk
+from saddle.networks.blocks import DiscriminatorBlock, GeneratorBlock
+from saddle.networks.norm import class_norm
 
 
 class Plan(NamedTuple):

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
-from saddle.networks.base import LayeredTrunk, bounded_image
-from saddle.networks.blocks import Condition
+from saddle.networks.base import Condition, LayeredTrunk, bounded_image
 from saddle.networks.init import initialise
 from saddle.networks.norm import BatchNorm, activation_norm, weight_norm
 from saddle.precision import at_least_float32
