@@ -8,11 +8,13 @@ one process.
 import functools
 import itertools
 import math
+import re
 import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from omegaconf import OmegaConf
 from tiny import CONF, compose_config
 from torch import Tensor, nn
 
@@ -110,6 +112,37 @@ SMALL = {
 
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+#: How an option of a group is run that neither RUNS nor a model has: on a small DCGAN.
+PLAIN = {
+    "penalty": lambda name: [*DCGAN, "model.d_norm=spectral", f"penalty=[{name}]"],
+    "loss": lambda name: [*DCGAN, f"loss={name}"],
+    "augment": lambda name: [*DCGAN, f"augment={name}"],
+    "model/head": lambda name: [*HEADED, "model=dcgan", "model.d_norm=spectral", f"model/head={name}"],
+    "model/generator": lambda name: [*HEADED, "model=dcgan", f"model/generator={name}", size_of("generator", name)],
+    "model/trunk": lambda name: [*HEADED, "model=dcgan", f"model/trunk={name}", size_of("trunk", name)],
+}
+
+
+def options_of(group: str) -> list[str]:
+    """The names of all options of a group that do something."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "none")
+
+
+def size_of(part: str, name: str) -> str:
+    """The smallest resolution of a network, of 8 pixels or more."""
+    facts = OmegaConf.load(CONF / f"model/{part}/{name}.yaml").get("facts", {})
+    return f"data.resolution={min(size for size in facts.get('resolutions') or [8] if size >= 8)}"
+
+
+def add_what_no_run_has() -> None:
+    """A run for every option that is in no run yet, so that whatever is shipped is compared."""
+    texts = [re.sub(r"#.*", "", path.read_text()) for path in (CONF / "model").glob("*.yaml")]
+    known = {*re.findall(r"\w+", " ".join([*texts, *itertools.chain.from_iterable(RUNS.values())]))}
+    for group, words in PLAIN.items():
+        RUNS.update({f"{group} {name}": words(name) for name in options_of(group) if name not in known})
+
+
+add_what_no_run_has()
 #: Every model once more, in two micro-batches; twice the batch, so that batch norm has enough in each.
 ACCUMULATED = {f"{name}_in_two": name for name in MODELS}
 

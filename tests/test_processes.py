@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from several_processes import ACCUMULATED, MODELS, RUNS, overrides, training
+from several_processes import ACCUMULATED, MODELS, PLAIN, RUNS, options_of, overrides, training
 from tiny import CONF, TRAIN_OVERRIDES
 
 from saddle.config import resolvers
@@ -50,7 +50,7 @@ def test_runs_differ_so_that_the_comparison_means_something(pair):
 
 
 def test_no_choice_that_is_shipped_is_left_out():
-    compared = {group: set() for group in ("penalty", "model/head", "augment", "loss")}
+    compared = {group: set() for group in PLAIN}
     runs = [overrides(name) for name in [*RUNS, *MODELS]]
     resolvers.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -59,5 +59,5 @@ def test_no_choice_that_is_shipped_is_left_out():
             for group, found in compared.items():
                 found |= {*cfg.penalty} if group == "penalty" else {cfg.hydra.runtime.choices.get(group)}
     for group, found in compared.items():
-        shipped = {path.stem for path in (CONF / group).glob("*.yaml")} - {"none"}
+        shipped = {*options_of(group)}
         assert shipped <= found, shipped - found
