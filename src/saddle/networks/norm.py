@@ -41,8 +41,8 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise [B, C] or [B, C, H, W]."""
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Normalise [B, C] or [B, C, H, W]; a condition, which conditional norms read, is ignored."""
         # float64 is there to compare process counts: where the true gradient is zero (of a bias before the norm),
         # torch's kernel leaves a noise of 1e-14, and Adam turns that into steps of 1e-9
         alone = not (dist.is_initialized() and is_distributed())
@@ -122,10 +122,10 @@ class SpectralNorm(nn.Module):
             return weight / sigma
 
 
-def spectral_norm(module: M, eps: float = 1e-12) -> M:
+def spectral_norm(module: M) -> M:
     """Put a spectral norm on `module.weight` (a convolution, linear layer or embedding) and return the module."""
     weight = module.get_parameter("weight")
-    parametrize.register_parametrization(module, "weight", SpectralNorm(weight, eps), unsafe=True)
+    parametrize.register_parametrization(module, "weight", SpectralNorm(weight), unsafe=True)
     return module
 
 
@@ -149,19 +149,20 @@ class ChannelLayerNorm(nn.GroupNorm):
         return super().forward(x).to(x.dtype)
 
 
-NORMS = ("batch", "layer", "instance", "spectral", "none")
+#: By name: makes the layer that follows a convolution of so many channels.
+ACTIVATION_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": BatchNorm,
+    "layer": ChannelLayerNorm,
+    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "spectral": lambda channels: nn.Identity(),
+    "none": lambda channels: nn.Identity(),
+}
+NORMS = tuple(ACTIVATION_NORMS)
 
 
 def activation_norm(name: str, channels: int) -> nn.Module:
     """The layer that follows a convolution under the norm `name` (see NORMS): identity for spectral and none."""
-    layers: dict[str, Callable[[int], nn.Module]] = {
-        "batch": BatchNorm,
-        "layer": ChannelLayerNorm,
-        "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
-        "spectral": lambda c: nn.Identity(),
-        "none": lambda c: nn.Identity(),
-    }
-    return layers[name](channels)
+    return ACTIVATION_NORMS[name](channels)
 
 
 def weight_norm(name: str, module: M) -> M:
@@ -211,30 +212,22 @@ class ClassBatchNorm(nn.Module):
         return _modulate(self.norm(x), F.embedding(condition, self.gain), F.embedding(condition, self.bias))
 
 
-class PlainBatchNorm(BatchNorm):
-    """Batch norm that is called like a conditional one and ignores the condition."""
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # type: ignore[override]
-        """Normalise x [B, C, H, W]."""
-        return super().forward(x)
-
-
 def class_norm(channels: int, classes: int) -> nn.Module:
     """The batch norm of a generator, called with (x, labels): with a gain and a bias per class, or plain for 0."""
-    return ClassBatchNorm(channels, classes) if classes else PlainBatchNorm(channels)
+    return ClassBatchNorm(channels, classes) if classes else BatchNorm(channels)
 
 
 class Conditioned(nn.Sequential):
-    """Layers one after the other, of which the batch norms read the labels too."""
+    """Layers one after the other, of which the class-conditional batch norms read the labels too."""
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         """What the last layer makes of x under labels [B]."""
         for layer in self:
-            x = layer(x, labels) if isinstance(layer, PlainBatchNorm | ClassBatchNorm) else layer(x)
+            x = layer(x, labels) if isinstance(layer, ClassBatchNorm) else layer(x)
         return x
 
 
 def _modulate(x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    """x * gain + bias with gain and bias [B, C], in the precision of x, so mixed precision stays narrow."""
+    """x * gain + bias with gain and bias [B, C], in the type of x."""
     gain, bias = gain.to(x.dtype)[:, :, None, None], bias.to(x.dtype)[:, :, None, None]
     return torch.addcmul(bias, x, gain)

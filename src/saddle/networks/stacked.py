@@ -6,7 +6,8 @@ of real images, defines two levels, and the generator inverts them one by one:
     encoder     images x      --E0-->  features h  --E1-->  label y
     generator   label y, z1   --G1-->  features h^ --G0(z0)-->  images x^
 
-There is a discriminator D and a guess Q of the noise z at each level; Q shares D's layers.
+There is a discriminator D and a guess Q of the noise z at each level; Q shares D's layers. Features have the length F,
+and there are K classes; the networks of features have two hidden layers of `hidden` units, 512 in the paper.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Encoder(nn.Module):
     Args (see `saddle.networks` for the others):
         resolution: a multiple of 4.
         width: w.
-        features: F, length of the feature vectors.
-        classes: K, at least 1.
+        features: F.
+        classes: at least 1.
     """
 
     def __init__(self, channels: int, resolution: int, width: int, features: int, classes: int, init: str = "xavier"):
@@ -68,14 +69,7 @@ class Encoder(nn.Module):
 
 
 class FeatureGenerator(nn.Module):
-    """G1: labels [B] and noise [B, noise] to features [B, features], at least 0 like the encoder's.
-
-    Args:
-        noise: length of z1.
-        classes: K.
-        hidden: units of both hidden layers; 512 in the paper.
-        features: F.
-    """
+    """G1: labels [B] and noise z1 [B, noise] to features [B, features], at least 0 like the encoder's."""
 
     def __init__(self, noise: int, classes: int, hidden: int, features: int):
         super().__init__()
@@ -91,16 +85,10 @@ class FeatureGenerator(nn.Module):
 
 
 class ImageGenerator(nn.Module):
-    """G0: features [B, features] and noise [B, noise] to images [B, channels, 32, 32] in [-1, 1].
+    """G0: features [B, features] and noise z0 [B, noise] to images [B, channels, 32, 32] in [-1, 1].
 
     Linear to 5x5, then 5x5 transposed convolutions to 10, 14, 28 and 32 pixels, of stride 2, 1, 2, 1; batch norm and
-    ReLU between, tanh at the end.
-
-    Args:
-        features: F.
-        noise: length of z0.
-        width: channels of the last hidden layers; 128 in the paper.
-        channels: of the image.
+    ReLU between, tanh at the end. `width` is the number of channels of the last hidden layers, 128 in the paper.
     """
 
     def __init__(self, features: int, noise: int, width: int, channels: int):
@@ -174,16 +162,10 @@ class Generator(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """D1 and Q1: features [B, features] to logits [B] and guesses of the noise [B, noise] that they were made with.
 
-    Two hidden layers, LeakyReLU 0.2; normal numbers of standard deviation `blur` are added to the features. With
-    `classes` the logit is log sum exp of one logit per class, as in `Level`.
-
-    Args:
-        features: F.
-        noise: length of z1.
-        hidden: units of both hidden layers; 512 in the paper.
-        blur: standard deviation, 0.2 in the paper's code; 0 for none.
-        classes: how many class logits D has; 0 for one plain logit.
-        init: see `saddle.networks`.
+    Args (see `saddle.networks` for the others):
+        blur: standard deviation of normal numbers that are added to the features, 0.2 in the paper's code; 0 for none.
+        classes: how many class logits D has, of which its logit is log sum exp, as in `saddle.heads.stacked.Level`; 0
+            for one plain logit.
     """
 
     def __init__(self, features: int, noise: int, hidden: int, blur: float, classes: int = 0, init: str = "xavier"):
