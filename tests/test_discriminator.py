@@ -5,9 +5,7 @@ import torch
 from torch import nn
 
 from saddle.discriminator import Discriminator, MinibatchFeatures
-from saddle.errors import InputError
 from saddle.heads import LinearHead
-from saddle.heads.labels import Projection
 
 
 class Flatten(nn.Flatten):
@@ -25,11 +23,6 @@ def test_packed_images_are_stacked_along_the_channels_and_get_one_logit():
     by_hand = [torch.cat([images[3 * i + k] for k in range(3)]).flatten() for i in range(2)]
     torch.testing.assert_close(verdict.features, torch.stack(by_hand))
     torch.testing.assert_close(verdict.logits, torch.stack([head.linear(x)[0] for x in by_hand]))
-
-
-def test_packs_have_no_single_label():
-    with pytest.raises(InputError, match="model.packing=2"):
-        Discriminator(Flatten(), Projection(8, 3), packing=2)
 
 
 def test_minibatch_features_are_sums_over_the_other_images():

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from saddle.distributed import all_gather
-from saddle.errors import InputError
 from saddle.heads import Head
 from saddle.precision import at_least_float32
 from saddle.turn import Verdict
@@ -20,18 +19,13 @@ class Discriminator(nn.Module):
             reads `packing` times the channels of an image.
         head: made for the trunk's features, and those of `minibatch`.
         packing: images that are judged together, all real or all generated (Lin et al. 2018, PacGAN): so many
-            consecutive images are stacked along the channels and get one logit.
+            consecutive images are stacked along the channels and get one logit. Above 1 only for a head that reads no
+            labels, of which a pack has several.
         minibatch: features that compare the images of a batch, appended to the trunk's.
-
-    Raises:
-        InputError: if a head that reads labels meets packed images, which have several.
     """
 
     def __init__(self, trunk: nn.Module, head: Head, packing: int = 1, minibatch: MinibatchFeatures | None = None):
         super().__init__()
-        if packing > 1 and head.needs_labels:
-            name = type(head).__name__
-            raise InputError(f"model.packing={packing}: {name} reads one label an image; add model/head=none")
         self.trunk, self.head, self.packing, self.minibatch = trunk, head, packing, minibatch
 
     @property

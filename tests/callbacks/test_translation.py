@@ -33,7 +33,7 @@ class Known:
     """A model whose translations are functions of images."""
 
     iteration, dtype, device, conditional = 7, torch.float32, torch.device("cpu"), False
-    sample, sample_direction = CycleGAN.sample, CycleGAN.sample_direction
+    sample = CycleGAN.sample
 
     def __init__(self, data, a_to_b, b_to_a):
         self.data, self.functions, self.scores = data, {"a_to_b": a_to_b, "b_to_a": b_to_a}, {}

@@ -379,14 +379,6 @@ def test_top_k_gives_the_others_no_gradient():
     )
 
 
-def test_top_k_is_refused_beside_a_loss_that_pairs_images():
-    class Paired(NonSaturating):
-        reads_real = True
-
-    with pytest.raises(InputError, match=r"model\.top_k=0\.5: Paired"):
-        dense_gan(top_k=0.5, loss=Paired())
-
-
 def test_what_d_estimates_is_tracked():
     model = attach(dense_gan(loss=Wasserstein()))
     model.training_step(batch(model), 0)

@@ -283,7 +283,7 @@ def test_samples_are_translations_of_the_data_in_order():
     images, labels = model.sample(3, 6)
     assert torch.allclose(images, model.generator.a_to_b(x)) and labels.tolist() == [0, 0, 0]
     y = data.to_translate[1].__getitems__([1])[0].double() / 127.5 - 1
-    assert torch.allclose(model.sample_direction("b_to_a", 1, 2)[0], model.generator.b_to_a(y))
+    assert torch.allclose(model.sample(1, 2, direction="b_to_a")[0], model.generator.b_to_a(y))
     assert model.training and model.generator.training
 
 

@@ -118,7 +118,7 @@ class Backwards:
     """A translating model as one whose samples are the translations from B to A.
 
     Args:
-        model: has `sample_direction`.
+        model: samples in either direction.
     """
 
     direction: Direction = "b_to_a"
@@ -129,7 +129,7 @@ class Backwards:
 
     def sample(self, start: int, stop: int, *, seed: int = 0, **options: Any) -> tuple[Tensor, Tensor]:
         """The translations number `start` to `stop`, and their labels."""
-        return self.model.sample_direction(self.direction, start, stop, **options)
+        return self.model.sample(start, stop, direction=self.direction, **options)
 
 
 def distances(images: Tensor, others: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from saddle.augment import Augment
 from saddle.data.loader import BatchSizes
 from saddle.discriminator import Discriminator
 from saddle.distributed import Delayed, Share, average_gradients
-from saddle.errors import InputError
 from saddle.images import from_data
 from saddle.losses import Loss
 from saddle.models.ema import EMA
@@ -89,9 +88,6 @@ class GAN(LightningModule):
         rules: of the game, a `rules_type`.
         facts: of the run.
         schedules: numbers that change during training, see `saddle.schedules.Schedules`.
-
-    Raises:
-        InputError: for parts that do not fit each other.
     """
 
     turn_type: ClassVar[type[Turn]] = Turn
@@ -119,10 +115,6 @@ class GAN(LightningModule):
         self.penalties: Mapping[str, Penalty] = nn.ModuleDict(penalties)  # type: ignore[assignment]
         self.augment, self.ema = augment, ema
         self.prior, self.optimisers, self.rules, self.facts, self.seed = prior, optimisers, rules, facts, facts.seed
-        if rules.top_k < 1 and loss.reads_real:
-            raise InputError(
-                f"model.top_k={rules.top_k}: {type(loss).__name__} compares all images with real ones; leave it 1"
-            )
         self.share = Share.of_this_process(facts.batch_size, facts.accumulate)
         self.guard = Guard(facts.nonfinite, scaled=facts.precision == "16-mixed")
         self.iteration = 0  # finished iterations

@@ -20,7 +20,7 @@ from saddle.heads.cyclegan import Patches
 from saddle.images import from_data
 from saddle.models.base import GAN, Reals, Rules
 from saddle.networks.cyclegan import DIRECTIONS, Direction, Generator, stack, unstack
-from saddle.randomness import Draws, Rows
+from saddle.randomness import Draws, Rows, SampleDraws
 from saddle.turn import Turn
 
 
@@ -141,7 +141,6 @@ class CycleGAN(GAN):
         rules = self.rules
         shape = (rules.channels, rules.resolution, rules.resolution)
         self.pools = nn.ModuleDict({domain: Pool(rules.pool, rules.replace, shape) for domain in "ab"})
-        self._data: Unpaired | None = None
 
     def _refuse_misfits(self) -> None:
         if not isinstance(self.generator, Generator) or not isinstance(self.discriminator.head, Patches):
@@ -242,12 +241,8 @@ class CycleGAN(GAN):
             direction: "a_to_b" or "b_to_a".
             ema: use the moving average of the generators.
         """
-        network = self.ema.module if ema else self.generator
-        training = network.training
-        network.eval()
-        with self.forward_context():
+        with self.drawing(SampleDraws(self.seed, "noise", 0, len(images)), ema) as network:
             translated = getattr(network, direction)(images.to(self.device).type(self.dtype))
-        network.train(training)
         return translated.to(self.dtype)
 
     def sample(
@@ -259,8 +254,9 @@ class CycleGAN(GAN):
         labels: int | Tensor | None = None,
         ema: bool = True,
         truncation: float | None = None,
+        direction: Direction = "a_to_b",
     ) -> tuple[Tensor, Tensor]:
-        """The translations to domain B of the images number `start` to `stop` of domain A.
+        """The translations of the images number `start` to `stop` of domain A to domain B, or in the other direction.
 
         The images are those of the test part, or of the training part where there is no other; after the last comes
         the first again.
@@ -271,6 +267,7 @@ class CycleGAN(GAN):
             labels: None; no class can be asked for.
             ema: use the moving average of the generators.
             truncation: None; there are no latents.
+            direction: "a_to_b" or "b_to_a".
 
         Returns:
             images [stop - start, C, H, W] in [-1, 1], and the labels of the images that were translated.
@@ -278,19 +275,6 @@ class CycleGAN(GAN):
         Raises:
             InputError: for labels or a truncation, and where the data are not known.
         """
-        return self.sample_direction("a_to_b", start, stop, labels=labels, ema=ema, truncation=truncation)
-
-    def sample_direction(
-        self,
-        direction: Direction,
-        start: int,
-        stop: int,
-        *,
-        labels: int | Tensor | None = None,
-        ema: bool = True,
-        truncation: float | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """As `sample`, in either direction."""
         if truncation is not None or labels is not None:
             asked = "truncation" if truncation is not None else "class"
             raise InputError(f"{asked}: model=cyclegan translates images; it has neither latents nor classes")
@@ -298,18 +282,13 @@ class CycleGAN(GAN):
         images, y = pictures.__getitems__([i % len(pictures) for i in range(start, stop)])
         return self.translate(from_data(images.to(self.device), self.dtype), direction, ema), y
 
-    @property
+    @cached_property
     def data(self) -> Unpaired:
         """The images of both domains: the trainer's, or those of the configuration.
 
         Raises:
             InputError: for data that are not of two domains.
         """
-        if self._data is None:
-            self._data = self._find_data()
-        return self._data
-
-    def _find_data(self) -> Unpaired:
         data = getattr(self._trainer, "datamodule", None)
         if data is None and self.rules.inputs is not None:
             data = instantiate(self.rules.inputs)
