@@ -51,56 +51,43 @@ class ADA(Adaptive):
     """The transformations of StyleGAN2-ADA, each applied to an image with probability (its multiplier) times p.
 
     Args:
-        xflip: multiplier of mirroring, with chance 1/2.
-        rotate90: of turning by a random multiple of 90 degrees.
-        xint: of shifting by whole pixels, up to 1/8 of the side each way.
-        scale: of scaling by 2^N(0, 0.2^2).
-        rotate: of turning by any angle, before or after `aniso`.
-        aniso: of stretching one axis by 2^N(0, 0.2^2) and squeezing the other.
-        xfrac: of shifting by N(0, (1/8)^2) of the side.
-        brightness: of adding N(0, 0.2^2).
-        contrast: of multiplying by 2^N(0, 0.5^2).
-        lumaflip: of mirroring the luma, with chance 1/2.
-        hue: of turning the colours about the luma axis by any angle; images of three channels only.
-        saturation: of multiplying the distance from the luma axis by 2^N(0, 1); images of three channels only.
-        imgfilter: of amplifying each of four frequency bands by 2^N(0, 1), at a constant expected power.
-        noise: of adding noise of a standard deviation |N(0, 0.1^2)|.
-        cutout: of setting a rectangle of half the sides to zero.
         p, adaptive, target, kimg, every: of `Adaptive`.
+        **multipliers: by the names below, where the defaults are those of the published "bgc" set.
     """
+
+    xflip = 1.0  # of mirroring, with chance 1/2
+    rotate90 = 1.0  # of turning by a random multiple of 90 degrees
+    xint = 1.0  # of shifting by whole pixels, up to 1/8 of the side each way
+    scale = 1.0  # of scaling by 2^N(0, 0.2^2)
+    rotate = 1.0  # of turning by any angle, before or after `aniso`
+    aniso = 1.0  # of stretching one axis by 2^N(0, 0.2^2) and squeezing the other
+    xfrac = 1.0  # of shifting by N(0, (1/8)^2) of the side
+    brightness = 1.0  # of adding N(0, 0.2^2)
+    contrast = 1.0  # of multiplying by 2^N(0, 0.5^2)
+    lumaflip = 1.0  # of mirroring the luma, with chance 1/2
+    hue = 1.0  # of turning the colours about the luma axis by any angle; images of three channels only
+    saturation = 1.0  # of multiplying the distance from the luma axis by 2^N(0, 1); images of three channels only
+    imgfilter = 0.0  # of amplifying each of four frequency bands by 2^N(0, 1), at a constant expected power
+    noise = 0.0  # of adding noise of a standard deviation |N(0, 0.1^2)|
+    cutout = 0.0  # of setting a rectangle of half the sides to zero
 
     taps: Tensor
     bank: Tensor
 
     def __init__(
         self,
-        xflip: float = 1.0,
-        rotate90: float = 1.0,
-        xint: float = 1.0,
-        scale: float = 1.0,
-        rotate: float = 1.0,
-        aniso: float = 1.0,
-        xfrac: float = 1.0,
-        brightness: float = 1.0,
-        contrast: float = 1.0,
-        lumaflip: float = 1.0,
-        hue: float = 1.0,
-        saturation: float = 1.0,
-        imgfilter: float = 0.0,
-        noise: float = 0.0,
-        cutout: float = 0.0,
         p: float = 0.0,
         adaptive: bool = True,
         target: float = 0.6,
         kimg: float = 500.0,
         every: int = 4,
+        **multipliers: float,
     ):
         super().__init__(p, adaptive, target, kimg, every)
-        self.xflip, self.rotate90, self.xint = xflip, rotate90, xint
-        self.scale, self.rotate, self.aniso, self.xfrac = scale, rotate, aniso, xfrac
-        self.brightness, self.contrast, self.lumaflip = brightness, contrast, lumaflip
-        self.hue, self.saturation = hue, saturation
-        self.imgfilter, self.noise, self.cutout = imgfilter, noise, cutout
+        for name, multiplier in multipliers.items():
+            if not isinstance(getattr(ADA, name, None), float):
+                raise TypeError(f"ADA has no transformation {name}")
+            setattr(self, name, multiplier)
         self.register_buffer("taps", taps(SYM6), persistent=False)
         self.register_buffer("bank", filter_bank().float(), persistent=False)
 
@@ -244,10 +231,6 @@ class ADA(Adaptive):
         rows = (torch.arange(height, device=images.device) + 0.5)[:, None] / height
         hole = ((columns - x).abs() < half) & ((rows - y).abs() < half)
         return images * (~hole).to(images.dtype)
-
-    def extra_repr(self) -> str:
-        """Show how p comes about."""
-        return f"target={self.target}, kimg={self.kimg}" if self.adaptive else "p is set from outside"
 
 
 def turn_about(axis: Tensor, angle: Tensor) -> Tensor:

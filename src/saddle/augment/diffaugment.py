@@ -88,7 +88,3 @@ class DiffAugment(Augment):
         for name in self.policy:
             images = TRANSFORMS[name](images, draws)
         return images
-
-    def extra_repr(self) -> str:
-        """Show the policy."""
-        return ", ".join(self.policy)
