@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from saddle.augment.adaptive import Adaptive
-from saddle.augment.geometry import SYM6, blit, matrix, reflect, rotate, scale, translate, warp
+from saddle.augment.geometry import SYM6, blit, reflect, rotate, scale, translate, warp
 from saddle.errors import InputError
 from saddle.networks.resample import taps
 from saddle.randomness import Draws
@@ -101,7 +102,8 @@ class ADA(Adaptive):
         """
         with torch.autocast(images.device.type, enabled=False):
             images = _where_changed(images, self._blits(images, draws), blit)
-            images = _where_changed(images, self._geometry(images, draws), self._warp)
+            warped = partial(warp, taps=self.taps.to(images.dtype))
+            images = _where_changed(images, self._geometry(images, draws), warped)
             images = self._recolour(images, self._colours(images, draws))
             if self.imgfilter:
                 images = _where_changed(images, self._gains(draws), self._filter)
@@ -156,9 +158,6 @@ class ADA(Adaptive):
             inverse = inverse @ translate(-shift[:, 0] * width, -shift[:, 1] * height)
         return inverse
 
-    def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
-        return warp(images, inverse, self.taps.to(images.dtype))
-
     def _colours(self, images: Tensor, draws: Draws) -> Tensor | None:
         """Homogeneous maps of colours, [b, 4, 4]; None where no transformation of colours is asked for."""
         if not any((self.brightness, self.contrast, self.lumaflip, self.hue, self.saturation)):
@@ -169,9 +168,9 @@ class ADA(Adaptive):
         colours = eye.expand(len(images), 4, 4)
         if self.brightness:
             amount = self._chosen(self.brightness, draws, 0.2 * draws.normal(), 0.0)
-            zero, one = torch.zeros_like(amount), torch.ones_like(amount)
-            rows = [[one, zero, zero], [zero, one, zero], [zero, zero, one], [zero, zero, zero]]
-            colours = matrix([[*row, last] for row, last in zip(rows, [amount] * 3 + [one], strict=True)]) @ colours
+            shift = eye.repeat(len(images), 1, 1)
+            shift[:, :3, 3] = amount[:, None]
+            colours = shift @ colours
         if self.contrast:
             factor = self._chosen(self.contrast, draws, torch.exp2(0.5 * draws.normal()), 1.0)
             colours = torch.diag_embed(torch.stack([factor, factor, factor, torch.ones_like(factor)], 1)) @ colours
