@@ -83,7 +83,7 @@ class Run:
 
     def score(self, name: str) -> float:
         """The final score; of a run that has none yet the newest one so far; NaN without one or after divergence."""
-        final = self.results.get(name)
+        final: Any = self.results.get(name)
         if self.diverged:
             return math.nan
         if is_number(final):
