@@ -38,8 +38,7 @@ def doubling(
     Args:
         widths: channels that each transposed convolution reads.
         bias: of all layers but the last, which always has one.
-        between: makes what follows each layer but the last, from the channels that this reads, `gate` for each that it
-            writes.
+        between: what follows each layer but the last, made for so many channels; it turns `gate` of them into one.
     """
     # a transposed convolution of a 1x1 map is a linear layer, which is three times as fast on a CPU
     first = widths[0] * gate
