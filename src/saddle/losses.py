@@ -81,7 +81,6 @@ class Logistic(Loss):
         return {"jensen_shannon": math.log(2) - (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2}
 
 
-@dataclass(frozen=True)
 class NonSaturating(Logistic):
     """The non-saturating loss (Goodfellow et al. 2014, section 3).
 
@@ -93,7 +92,6 @@ class NonSaturating(Logistic):
         return F.softplus(-fake).mean()
 
 
-@dataclass(frozen=True)
 class Minimax(Logistic):
     """The zero-sum game, whose loss saturates (Goodfellow et al. 2014, equation 1).
 
@@ -145,7 +143,6 @@ class LeastSquares(Loss):
         return {"triangular_discrimination": 2 - 8 * self.discriminator(real, fake) / (self.b - self.a) ** 2}
 
 
-@dataclass(frozen=True)
 class Wasserstein(Loss):
     """The Wasserstein loss (Arjovsky et al. 2017, equation 2).
 
@@ -168,7 +165,6 @@ class Wasserstein(Loss):
         return {"wasserstein": real.mean() - fake.mean()}
 
 
-@dataclass(frozen=True)
 class Hinge(Loss):
     """The hinge loss (Lim and Ye 2017, Geometric GAN; used by SNGAN, SAGAN and BigGAN).
 
@@ -240,7 +236,6 @@ class Relative(Loss):
         return middle(real, fake)
 
 
-@dataclass(frozen=True)
 class Relativistic(Relative):
     """RSGAN, the relativistic standard loss (Jolicoeur-Martineau 2019), of pairs by position.
 
@@ -264,7 +259,6 @@ class Relativistic(Relative):
         return {"jensen_shannon_of_pairs": math.log(2) - self.discriminator(real, fake)}
 
 
-@dataclass(frozen=True)
 class RelativisticAverage(Relative):
     """RaSGAN, the relativistic average standard loss (Jolicoeur-Martineau 2019), halved as in its code.
 
@@ -281,7 +275,6 @@ class RelativisticAverage(Relative):
         return F.softplus(-lead)
 
 
-@dataclass(frozen=True)
 class RelativisticAverageHinge(RelativisticAverage):
     """RaHingeGAN, the relativistic average hinge loss (Jolicoeur-Martineau 2019), halved as in its code.
 
@@ -291,11 +284,9 @@ class RelativisticAverageHinge(RelativisticAverage):
     """
 
     def cost(self, lead: Tensor) -> Tensor:
-        """What one image costs D, by how far the real side leads in it."""
         return torch.relu(1 - lead)
 
 
-@dataclass(frozen=True)
 class RelativisticAverageLeastSquares(RelativisticAverage):
     """RaLSGAN, the relativistic average least-squares loss (Jolicoeur-Martineau 2019), halved.
 
@@ -305,7 +296,6 @@ class RelativisticAverageLeastSquares(RelativisticAverage):
     """
 
     def cost(self, lead: Tensor) -> Tensor:
-        """What one image costs D, by how far the real side leads in it."""
         return (lead - 1).square()
 
     def estimates(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

@@ -264,6 +264,11 @@ def test_mixed_precision_does_not_blur_the_maps():
         assert torch.equal(run(), exact)
 
 
+def test_another_multiplier_is_refused():
+    with pytest.raises(TypeError, match="no transformation blur"):
+        ADA(blur=1.0)
+
+
 # ---- the controller
 
 

@@ -60,11 +60,10 @@ def test_a_logit_sees_a_patch(layers: int, patch: int):
 
 @pytest.mark.parametrize(("resolution", "layers"), [(8, 1), (16, 2), (32, 2), (32, 3), (64, 3)])
 def test_the_number_of_patches_is_known_before(resolution: int, layers: int):
-    trunk = Trunk(1, 1, layers, resolution)
+    trunk, side = Trunk(1, 1, layers, resolution), resolution // 2**layers - 2
+    assert trunk.features == 2 * side**2
     assert trunk(numbers(2, 1, 2 * resolution, resolution).float()).shape == (2, trunk.features)
-    assert PatchGAN(1, 1, layers)(torch.zeros(1, 1, resolution, resolution)).shape[-1] == PatchGAN.side(
-        resolution, layers
-    )
+    assert PatchGAN(1, 1, layers)(torch.zeros(1, 1, resolution, resolution)).shape[-1] == side
 
 
 def test_each_domain_has_its_own_networks():

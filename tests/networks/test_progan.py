@@ -12,7 +12,7 @@ from saddle.heads.equalised import EqualisedHead
 from saddle.models.ema import EMA
 from saddle.networks import stylegan
 from saddle.networks.equalised import EqualisedConv2d, EqualisedLinear, pixel_norm
-from saddle.networks.progan import Generator, Trunk, channels_at, enlarge, fade, shrink, sizes
+from saddle.networks.progan import Generator, Trunk, enlarge, fade, shrink, sizes, widths_of
 from saddle.networks.resample import Blur
 
 
@@ -226,7 +226,8 @@ def test_latents_are_put_on_a_sphere():
 
 
 def test_small_widths_and_blur():
-    assert [channels_at(s, 32, 16, 512) for s in (2, 4, 8, 32)] == [256, 128, 64, 16]
+    assert widths_of(32, 16, 512) == [128, 64, 32, 16] and widths_of(32, 16, 48) == [48, 48, 32, 16]
+    assert [Trunk(16, 32, 1, most).features for most in (512, 128, 48)] == [256, 128, 48]
     plain, blurred = Trunk(4, 16, 1), stylegan.Trunk(4, 16, 1)
     assert parameters(plain) == parameters(blurred)
     assert [sum(isinstance(m, Blur) for m in t.modules()) for t in (plain, blurred)] == [0, 2]

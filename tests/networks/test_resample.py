@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 
-from saddle.networks.resample import SMOOTH, TENT, Blur, Downsample, Upsample, downsample, fir, taps, upsample
+from saddle.networks.resample import SMOOTH, TENT, Blur, Downsample, Upsample, fir, taps, upsample
 
 LONG = (0.1, -0.3, 0.7, 1.2, 0.5, 0.2, -0.1, 0.4)  # neither symmetric nor short: two passes of vectors
 
@@ -29,6 +29,13 @@ def each(x, act):
 
 def vector(weights):
     return taps(weights).double()
+
+
+def downsample(x, f):
+    """The layer with the taps f."""
+    layer = Downsample(SMOOTH)
+    layer.taps = f
+    return layer(x)
 
 
 @pytest.mark.parametrize("weights", [TENT, SMOOTH, LONG, (1, 2)])

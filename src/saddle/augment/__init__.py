@@ -6,25 +6,23 @@ random numbers of its own row, so that any number of processes sees the same ima
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 from torch import Tensor, nn
 
 from saddle.randomness import Draws
 from saddle.turn import Turn
 
 
-class Augment(nn.Module, ABC):
-    """A transformation of images. Its buffers are part of the checkpoint.
+class Augment(nn.Module):
+    """A transformation of images, here none. Its buffers are part of the checkpoint.
 
     A turn of D asks `reals` for its real images. A training loop calls `observe` with what D says of the real images of
     each part of a batch in D's turn, and `after_step` after its optimiser step; only one that adapts its strength does
     anything there.
     """
 
-    @abstractmethod
     def forward(self, images: Tensor, draws: Draws) -> Tensor:
         """Images [b, C, H, W] in [-1, 1] to what D sees of them, same shape; the range may be left a little."""
+        return images
 
     def reals(self, turn: Turn) -> Tensor:
         """What D is told is real in its own turn, before any transformation: the real images, [b, C, H, W]."""
@@ -44,7 +42,3 @@ class Augment(nn.Module, ABC):
 
 class NoAugment(Augment):
     """D sees the image itself."""
-
-    def forward(self, images: Tensor, draws: Draws) -> Tensor:
-        """The same images."""
-        return images

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from saddle.augment.adaptive import Adaptive
-from saddle.augment.geometry import SYM6, blit, matrix, reflect, rotate, scale, translate, warp
+from saddle.augment.geometry import SYM6, blit, reflect, rotate, scale, translate, warp
 from saddle.errors import InputError
 from saddle.networks.resample import taps
 from saddle.randomness import Draws
@@ -51,56 +52,43 @@ class ADA(Adaptive):
     """The transformations of StyleGAN2-ADA, each applied to an image with probability (its multiplier) times p.
 
     Args:
-        xflip: multiplier of mirroring, with chance 1/2.
-        rotate90: of turning by a random multiple of 90 degrees.
-        xint: of shifting by whole pixels, up to 1/8 of the side each way.
-        scale: of scaling by 2^N(0, 0.2^2).
-        rotate: of turning by any angle, before or after `aniso`.
-        aniso: of stretching one axis by 2^N(0, 0.2^2) and squeezing the other.
-        xfrac: of shifting by N(0, (1/8)^2) of the side.
-        brightness: of adding N(0, 0.2^2).
-        contrast: of multiplying by 2^N(0, 0.5^2).
-        lumaflip: of mirroring the luma, with chance 1/2.
-        hue: of turning the colours about the luma axis by any angle; images of three channels only.
-        saturation: of multiplying the distance from the luma axis by 2^N(0, 1); images of three channels only.
-        imgfilter: of amplifying each of four frequency bands by 2^N(0, 1), at a constant expected power.
-        noise: of adding noise of a standard deviation |N(0, 0.1^2)|.
-        cutout: of setting a rectangle of half the sides to zero.
         p, adaptive, target, kimg, every: of `Adaptive`.
+        **multipliers: by the names below, where the defaults are those of the published "bgc" set.
     """
+
+    xflip = 1.0  # of mirroring, with chance 1/2
+    rotate90 = 1.0  # of turning by a random multiple of 90 degrees
+    xint = 1.0  # of shifting by whole pixels, up to 1/8 of the side each way
+    scale = 1.0  # of scaling by 2^N(0, 0.2^2)
+    rotate = 1.0  # of turning by any angle, before or after `aniso`
+    aniso = 1.0  # of stretching one axis by 2^N(0, 0.2^2) and squeezing the other
+    xfrac = 1.0  # of shifting by N(0, (1/8)^2) of the side
+    brightness = 1.0  # of adding N(0, 0.2^2)
+    contrast = 1.0  # of multiplying by 2^N(0, 0.5^2)
+    lumaflip = 1.0  # of mirroring the luma, with chance 1/2
+    hue = 1.0  # of turning the colours about the luma axis by any angle; images of three channels only
+    saturation = 1.0  # of multiplying the distance from the luma axis by 2^N(0, 1); images of three channels only
+    imgfilter = 0.0  # of amplifying each of four frequency bands by 2^N(0, 1), at a constant expected power
+    noise = 0.0  # of adding noise of a standard deviation |N(0, 0.1^2)|
+    cutout = 0.0  # of setting a rectangle of half the sides to zero
 
     taps: Tensor
     bank: Tensor
 
     def __init__(
         self,
-        xflip: float = 1.0,
-        rotate90: float = 1.0,
-        xint: float = 1.0,
-        scale: float = 1.0,
-        rotate: float = 1.0,
-        aniso: float = 1.0,
-        xfrac: float = 1.0,
-        brightness: float = 1.0,
-        contrast: float = 1.0,
-        lumaflip: float = 1.0,
-        hue: float = 1.0,
-        saturation: float = 1.0,
-        imgfilter: float = 0.0,
-        noise: float = 0.0,
-        cutout: float = 0.0,
         p: float = 0.0,
         adaptive: bool = True,
         target: float = 0.6,
         kimg: float = 500.0,
         every: int = 4,
+        **multipliers: float,
     ):
         super().__init__(p, adaptive, target, kimg, every)
-        self.xflip, self.rotate90, self.xint = xflip, rotate90, xint
-        self.scale, self.rotate, self.aniso, self.xfrac = scale, rotate, aniso, xfrac
-        self.brightness, self.contrast, self.lumaflip = brightness, contrast, lumaflip
-        self.hue, self.saturation = hue, saturation
-        self.imgfilter, self.noise, self.cutout = imgfilter, noise, cutout
+        for name, multiplier in multipliers.items():
+            if not isinstance(getattr(ADA, name, None), float):
+                raise TypeError(f"ADA has no transformation {name}")
+            setattr(self, name, multiplier)
         self.register_buffer("taps", taps(SYM6), persistent=False)
         self.register_buffer("bank", filter_bank().float(), persistent=False)
 
@@ -114,7 +102,8 @@ class ADA(Adaptive):
         """
         with torch.autocast(images.device.type, enabled=False):
             images = _where_changed(images, self._blits(images, draws), blit)
-            images = _where_changed(images, self._geometry(images, draws), self._warp)
+            warped = partial(warp, taps=self.taps.to(images.dtype))
+            images = _where_changed(images, self._geometry(images, draws), warped)
             images = self._recolour(images, self._colours(images, draws))
             if self.imgfilter:
                 images = _where_changed(images, self._gains(draws), self._filter)
@@ -169,9 +158,6 @@ class ADA(Adaptive):
             inverse = inverse @ translate(-shift[:, 0] * width, -shift[:, 1] * height)
         return inverse
 
-    def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
-        return warp(images, inverse, self.taps.to(images.dtype))
-
     def _colours(self, images: Tensor, draws: Draws) -> Tensor | None:
         """Homogeneous maps of colours, [b, 4, 4]; None where no transformation of colours is asked for."""
         if not any((self.brightness, self.contrast, self.lumaflip, self.hue, self.saturation)):
@@ -182,9 +168,9 @@ class ADA(Adaptive):
         colours = eye.expand(len(images), 4, 4)
         if self.brightness:
             amount = self._chosen(self.brightness, draws, 0.2 * draws.normal(), 0.0)
-            zero, one = torch.zeros_like(amount), torch.ones_like(amount)
-            rows = [[one, zero, zero], [zero, one, zero], [zero, zero, one], [zero, zero, zero]]
-            colours = matrix([[*row, last] for row, last in zip(rows, [amount] * 3 + [one], strict=True)]) @ colours
+            shift = eye.repeat(len(images), 1, 1)
+            shift[:, :3, 3] = amount[:, None]
+            colours = shift @ colours
         if self.contrast:
             factor = self._chosen(self.contrast, draws, torch.exp2(0.5 * draws.normal()), 1.0)
             colours = torch.diag_embed(torch.stack([factor, factor, factor, torch.ones_like(factor)], 1)) @ colours
@@ -244,10 +230,6 @@ class ADA(Adaptive):
         rows = (torch.arange(height, device=images.device) + 0.5)[:, None] / height
         hole = ((columns - x).abs() < half) & ((rows - y).abs() < half)
         return images * (~hole).to(images.dtype)
-
-    def extra_repr(self) -> str:
-        """Show how p comes about."""
-        return f"target={self.target}, kimg={self.kimg}" if self.adaptive else "p is set from outside"
 
 
 def turn_about(axis: Tensor, angle: Tensor) -> Tensor:

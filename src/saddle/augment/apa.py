@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from saddle.augment.adaptive import Adaptive
-from saddle.randomness import Draws
 from saddle.turn import Turn
 
 
@@ -19,10 +18,6 @@ class APA(Adaptive):
 
     Args: those of `Adaptive`.
     """
-
-    def forward(self, images: Tensor, draws: Draws) -> Tensor:
-        """The same images."""
-        return images
 
     @torch.no_grad()
     def reals(self, turn: Turn) -> Tensor:

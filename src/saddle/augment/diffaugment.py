@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,11 +28,11 @@ def _stretch(x: Tensor, centre: Tensor, factor: Tensor) -> Tensor:
     return (x - centre) * factor + centre
 
 
-def translation(x: Tensor, draws: Draws, ratio: float = 0.125) -> Tensor:
-    """Shift by whole pixels, up to `ratio` of the side each way; what enters from outside is zero."""
+def translation(x: Tensor, draws: Draws) -> Tensor:
+    """Shift by whole pixels, up to an eighth of the side each way; what enters from outside is zero."""
     for axis in (2, 3):
         size = x.shape[axis]
-        reach = int(size * ratio + 0.5)
+        reach = int(size / 8 + 0.5)
         shift = draws.integers(2 * reach + 1)[:, None] - reach
         source = torch.arange(size, device=x.device) - shift  # [b, size]
         inside = (source >= 0) & (source < size)
@@ -43,12 +43,12 @@ def translation(x: Tensor, draws: Draws, ratio: float = 0.125) -> Tensor:
     return x
 
 
-def cutout(x: Tensor, draws: Draws, ratio: float = 0.5) -> Tensor:
-    """A rectangle of `ratio` of the sides becomes zero; its middle is anywhere in the image."""
+def cutout(x: Tensor, draws: Draws) -> Tensor:
+    """A rectangle of half the sides becomes zero; its middle is anywhere in the image."""
     inside = torch.ones((), dtype=torch.bool, device=x.device)
     for axis in (2, 3):
         size = x.shape[axis]
-        side = int(size * ratio + 0.5)
+        side = int(size / 2 + 0.5)
         start = draws.integers(size + (1 - side % 2))[:, None] - side // 2
         position = torch.arange(size, device=x.device)
         covered = (position >= start) & (position < start + side)
@@ -58,11 +58,7 @@ def cutout(x: Tensor, draws: Draws, ratio: float = 0.5) -> Tensor:
     return x * (~inside).to(x.dtype)
 
 
-TRANSFORMS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
-    "color": color,
-    "translation": translation,
-    "cutout": cutout,
-}
+TRANSFORMS = {"color": color, "translation": translation, "cutout": cutout}
 
 
 class DiffAugment(Augment):
@@ -88,7 +84,3 @@ class DiffAugment(Augment):
         for name in self.policy:
             images = TRANSFORMS[name](images, draws)
         return images
-
-    def extra_repr(self) -> str:
-        """Show the policy."""
-        return ", ".join(self.policy)

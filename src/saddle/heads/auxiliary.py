@@ -2,116 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.heads.base import LinearHead
-from saddle.networks.init import initialise
-from saddle.networks.norm import weight_norm
 from saddle.precision import at_least_float32
 from saddle.turn import Turn
 
-
-class Classifier(nn.Module):
-    """AC-GAN's classifier C (Odena et al. 2017, equations 2 and 3). CE is the mean cross-entropy, in nats.
-
-    D: CE(C(x), y) + fake_weight * CE(C(G(z, y)), y), G: CE(C(G(z, y)), y).
-
-    Args:
-        features: F, length of the trunk's features.
-        classes: K.
-        norm: of the discriminator; spectral norms these weights too.
-        init: a name known to `initialise`.
-        fake_weight: factor of the term in which D learns the classes of G's images.
-    """
-
-    outputs = 1  # per class
-
-    def __init__(self, features: int, classes: int, norm: str, init: str, fake_weight: float):
-        super().__init__()
-        self.classes, self.fake_weight = classes, fake_weight
-        self.logits = initialise(weight_norm(norm, nn.Linear(features, self.outputs * classes)), init)
-
-    def cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
-        """CE of features [B, F] and the targets [B] (int64), 0-d."""
-        return F.cross_entropy(at_least_float32(self.logits(features)), targets)
-
-    def discriminator(self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """D's term from the features [B, F] and labels [B] of real and of generated images."""
-        term = self.cross_entropy(real, real_labels)
-        return term + self.fake_weight * self.cross_entropy(fake, fake_labels) if self.fake_weight else term
-
-    def generator(self, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """G's term from the features [B, F] and labels [B] of its images."""
-        return self.cross_entropy(fake, fake_labels)
-
-
-class TwinClassifier(Classifier):
-    """TAC-GAN's pair of classifiers (Gong et al. 2019): C, and a twin T that learns from generated images alone.
-
-    D: AC-GAN's + CE(T(G(z, y)), y), G: CE(C(G(z, y)), y) - CE(T(G(z, y)), y). The better T tells G's classes apart,
-    the more G is asked to let them overlap; this undoes the wish of AC-GAN's G for classes without overlap.
-    """
-
-    def __init__(self, features: int, classes: int, norm: str, init: str, fake_weight: float):
-        super().__init__(features, classes, norm, init, fake_weight)
-        self.twin = initialise(weight_norm(norm, nn.Linear(features, classes)), init)
-
-    def twin_cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
-        """CE of the twin, 0-d."""
-        return F.cross_entropy(at_least_float32(self.twin(features)), targets)
-
-    def discriminator(self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """D's term: AC-GAN's, and the cross-entropy of the twin on generated images."""
-        own = super().discriminator(real, real_labels, fake, fake_labels)
-        return own + self.twin_cross_entropy(fake, fake_labels)
-
-    def generator(self, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """G's term: AC-GAN's, less the cross-entropy of the twin."""
-        return super().generator(fake, fake_labels) - self.twin_cross_entropy(fake, fake_labels)
-
-
-class DiscriminativeClassifier(Classifier):
-    """ADC-GAN's classifier of 2 K classes (Hou et al. 2022): a real y is class y, a generated y is class K + y.
-
-    D: CE(C(x), y) + fake_weight * CE(C(G(z, y)), K + y), G: CE(C(G(z, y)), y) - CE(C(G(z, y)), K + y). The difference
-    is the log odds of "real" for an image of class y, so that G learns the joint law of images and labels from it.
-
-    Raises:
-        InputError: with fake_weight 0: C would never see a generated image.
-    """
-
-    outputs = 2
-
-    def __init__(self, features: int, classes: int, norm: str, init: str, fake_weight: float):
-        if not fake_weight:
-            raise InputError("model.head.variant=adc learns from generated images: choose model.head.fake_weight=1")
-        super().__init__(features, classes, norm, init, fake_weight)
-
-    def discriminator(self, real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """D's term: AC-GAN's, with the class K + y for a generated y."""
-        return super().discriminator(real, real_labels, fake, fake_labels + self.classes)
-
-    def generator(self, fake: Tensor, fake_labels: Tensor) -> Tensor:
-        """G's term: AC-GAN's, less the cross-entropy at the class K + y."""
-        return super().generator(fake, fake_labels) - self.cross_entropy(fake, fake_labels + self.classes)
-
-
-VARIANTS: dict[str, type[Classifier]] = {"ac": Classifier, "tac": TwinClassifier, "adc": DiscriminativeClassifier}
+VARIANTS = ("ac", "tac", "adc")
 
 
 class Auxiliary(LinearHead):
     """A second output that classifies: the logit is unconditional, the label enters through a cross-entropy.
 
+    C is the classifier of K classes, CE the mean cross-entropy, in nats, and w `fake_weight`. The variants are
+
+        ac, AC-GAN (Odena et al. 2017, equations 2 and 3)
+            D: CE(C(x), y) + w CE(C(G(z, y)), y)
+            G: CE(C(G(z, y)), y)
+        tac, TAC-GAN (Gong et al. 2019), with a twin T of C that learns from generated images alone
+            D: AC-GAN's + CE(T(G(z, y)), y)
+            G: AC-GAN's - CE(T(G(z, y)), y)
+        adc, ADC-GAN (Hou et al. 2022), where C has 2 K classes: a real y is class y, a generated y is class K + y
+            D: CE(C(x), y) + w CE(C(G(z, y)), K + y)
+            G: CE(C(G(z, y)), y) - CE(C(G(z, y)), K + y)
+
+    The better T tells G's classes apart, the more G is asked to let them overlap; this undoes the wish of AC-GAN's G
+    for classes without overlap. ADC-GAN's difference is the log odds of "real" for an image of class y, so that G
+    learns the joint law of images and labels from it.
+
     Args:
-        features, classes, norm, init: as for `LinearHead`.
-        variant: "ac" (Odena et al. 2017), "tac" (Gong et al. 2019) or "adc" (Hou et al. 2022); see the classes above.
+        variant: ac, tac or adc.
         d_weight, g_weight: factors of the terms of D and of G; 1 in the papers.
         fake_weight: inside D's term, the factor of the classes of generated images; 1 in the papers.
 
     Raises:
-        InputError: for data without labels, another variant, or "adc" with fake_weight 0.
+        InputError: for data without labels, another variant, or adc with fake_weight 0: C would never see a generated
+            image.
     """
 
     needs_labels = True
@@ -120,24 +50,42 @@ class Auxiliary(LinearHead):
         self,
         features: int,
         classes: int,
-        norm: str = "none",
-        init: str = "orthogonal",
         *,
         variant: str = "ac",
         d_weight: float = 1.0,
         g_weight: float = 1.0,
         fake_weight: float = 1.0,
+        **shared: Any,
     ):
-        super().__init__(features, classes, norm, init)
+        super().__init__(features, classes, **shared)
         if variant not in VARIANTS:
             raise InputError(f"model.head.variant={variant}: must be one of {', '.join(VARIANTS)}")
-        self.d_weight, self.g_weight = d_weight, g_weight
-        self.classifier = VARIANTS[variant](features, classes, norm, init, fake_weight)
+        if variant == "adc" and not fake_weight:
+            raise InputError("model.head.variant=adc learns from generated images: choose model.head.fake_weight=1")
+        self.variant, self.classes = variant, classes
+        self.d_weight, self.g_weight, self.fake_weight = d_weight, g_weight, fake_weight
+        self.classifier = nn.ModuleDict()
+        self.classifier["logits"] = self.layer(nn.Linear(features, classes * (2 if variant == "adc" else 1)))
+        if variant == "tac":
+            self.classifier["twin"] = self.layer(nn.Linear(features, classes))
 
     def loss(self, turn: Turn) -> Tensor:
         """The classifier's term; a mean over images, so each process's own rows suffice."""
-        fake, fake_labels = turn.fake_verdict.features, turn.fake_labels
+        fake, labels = turn.fake_verdict.features, turn.fake_labels
+        fake_classes = labels + self.classes if self.variant == "adc" else labels
         if turn.player == "generator":
-            return self.g_weight * self.classifier.generator(fake, fake_labels)
-        real, real_labels = turn.real_verdict.features, turn.real_labels
-        return self.d_weight * self.classifier.discriminator(real, real_labels, fake, fake_labels)
+            term = self.cross_entropy("logits", fake, labels)
+            if self.variant != "ac":
+                rival = "twin" if self.variant == "tac" else "logits"
+                term = term - self.cross_entropy(rival, fake, fake_classes)
+            return self.g_weight * term
+        term = self.cross_entropy("logits", turn.real_verdict.features, turn.real_labels)
+        if self.fake_weight:
+            term = term + self.fake_weight * self.cross_entropy("logits", fake, fake_classes)
+        if self.variant == "tac":
+            term = term + self.cross_entropy("twin", fake, labels)
+        return self.d_weight * term
+
+    def cross_entropy(self, layer: str, features: Tensor, targets: Tensor) -> Tensor:
+        """CE of what a layer of the classifier says of features [B, F] and the targets [B] (int64), 0-d."""
+        return F.cross_entropy(at_least_float32(self.classifier[layer](features)), targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,6 @@ from torch import Tensor, nn
 from saddle.distributed import all_gather
 from saddle.errors import InputError
 from saddle.heads.base import LinearHead
-from saddle.networks.init import initialise
-from saddle.networks.norm import weight_norm
 from saddle.precision import at_least_float32
 from saddle.turn import Turn
 
@@ -24,7 +23,6 @@ class Contrastive(LinearHead):
     Euclidean norm. D adds the term of the real images, G that of its own; both over the global batch.
 
     Args:
-        features, classes, norm, init: as for `LinearHead`.
         variant: "2c" (Kang and Park 2020, ContraGAN), "d2d_ce" (Kang et al. 2021, ReACGAN).
         d_weight, g_weight: factors of the terms of D and of G, the papers' lambda.
         dim: length of embeddings and proxies.
@@ -43,8 +41,6 @@ class Contrastive(LinearHead):
         self,
         features: int,
         classes: int,
-        norm: str = "none",
-        init: str = "orthogonal",
         *,
         variant: str = "2c",
         d_weight: float = 1.0,
@@ -53,15 +49,16 @@ class Contrastive(LinearHead):
         temperature: float = 1.0,
         positive_margin: float = 0.98,
         negative_margin: float | None = None,
+        **shared: Any,
     ):
-        super().__init__(features, classes, norm, init)
+        super().__init__(features, classes, **shared)
         if variant not in VARIANTS:
             raise InputError(f"model.head.variant={variant}: must be one of {', '.join(VARIANTS)}")
         self.variant, self.d_weight, self.g_weight, self.temperature = variant, d_weight, g_weight, temperature
         self.positive_margin = positive_margin
         self.negative_margin = 1 - positive_margin if negative_margin is None else negative_margin
-        self.embed = initialise(weight_norm(norm, nn.Linear(features, dim)), init)
-        self.proxies = initialise(weight_norm(norm, nn.Embedding(classes, dim)), init)
+        self.embed = self.layer(nn.Linear(features, dim))
+        self.proxies = self.layer(nn.Embedding(classes, dim))
 
     def loss(self, turn: Turn) -> Tensor:
         """The term of D's real images or of G's."""
@@ -89,8 +86,9 @@ class Contrastive(LinearHead):
             labels: int64 [B].
         """
         own = own[:, None] / self.temperature
-        others = (pairs / self.temperature).masked_fill(_identity(labels), -torch.inf)
-        same = others.masked_fill(_differ(labels), -torch.inf)
+        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        others = (pairs / self.temperature).masked_fill(itself, -torch.inf)
+        same = others.masked_fill(labels[:, None] != labels, -torch.inf)
         return (torch.cat([own, others], 1).logsumexp(1) - torch.cat([own, same], 1).logsumexp(1)).mean()
 
     def d2d_ce(self, pairs: Tensor, own: Tensor, labels: Tensor) -> Tensor:
@@ -103,7 +101,7 @@ class Contrastive(LinearHead):
         """
         attraction = (own - self.positive_margin).clamp(max=0) / self.temperature
         repulsion = (pairs - self.negative_margin).clamp(min=0) / self.temperature
-        repulsion = repulsion.masked_fill(~_differ(labels), -torch.inf)
+        repulsion = repulsion.masked_fill(labels[:, None] == labels, -torch.inf)
         return (torch.cat([attraction[:, None], repulsion], 1).logsumexp(1) - attraction).mean()
 
 
@@ -111,13 +109,3 @@ VARIANTS: dict[str, Callable[[Contrastive, Tensor, Tensor, Tensor], Tensor]] = {
     "2c": Contrastive.two_c,
     "d2d_ce": Contrastive.d2d_ce,
 }
-
-
-def _identity(labels: Tensor) -> Tensor:
-    """Whether i and j are the same image, bool [B, B]."""
-    return torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-
-
-def _differ(labels: Tensor) -> Tensor:
-    """Whether images i and j are of different classes, bool [B, B]."""
-    return labels[:, None] != labels[None]

@@ -8,17 +8,12 @@ from saddle.heads.base import Head
 
 
 class Patches(Head):
-    """No layer: the features are the logits of patches, [B, F] to [B * F], image by image.
+    """No layer: the features are the logits of patches, [B, F] to [B * F], image by image."""
 
-    Args:
-        features: F.
-        classes, norm, init: not read.
-    """
-
-    def __init__(self, features: int, classes: int = 0, norm: str = "none", init: str = "orthogonal"):
-        super().__init__(classes)
+    def __init__(self, features: int, classes: int = 0):
+        super().__init__(features, classes)
         self.patches = features
 
     def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """All logits, [B * F]; labels and images are not read."""
+        """All logits, [B * F]."""
         return features.flatten()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,14 +63,9 @@ class Information(LinearHead):
     Q gives, on generated images: -E log Q(c|G(z, c)), without the entropy of the codes, which is constant.
 
     Args:
-        features: F, length of the trunk's features.
-        classes: of the data; not read.
-        categorical: number of values of each categorical code.
-        continuous: number of continuous codes.
+        categorical, continuous: those of `Codes`.
         weight: lambda of the categorical codes.
         continuous_weight: lambda of the continuous codes.
-        norm: the discriminator's norm; batch and spectral hold for Q too.
-        init: a name known to `initialise`.
 
     Attributes:
         codes: what it guesses.
@@ -86,21 +82,21 @@ class Information(LinearHead):
         continuous: int = 2,
         weight: float = 1.0,
         continuous_weight: float = 1.0,
-        norm: str = "none",
-        init: str = "orthogonal",
+        **shared: Any,
     ):
-        super().__init__(features, classes, norm, init)
+        super().__init__(features, classes, **shared)
         self.codes = Codes(tuple(categorical), continuous)
         if not self.codes.size:
             raise InputError("model/head=information guesses latent codes, and this model has none: add model=infogan")
         self.weight, self.continuous_weight = weight, continuous_weight
+        batch_norm = self.norm == "batch"
         self.guesser = nn.Sequential(
-            weight_norm(norm, nn.Linear(features, HIDDEN, bias=norm != "batch")),  # batch norm has one
-            BatchNorm(HIDDEN) if norm == "batch" else nn.Identity(),
+            weight_norm(self.norm, nn.Linear(features, HIDDEN, bias=not batch_norm)),  # the norm has one
+            BatchNorm(HIDDEN) if batch_norm else nn.Identity(),
             nn.LeakyReLU(SLOPE),
-            weight_norm(norm, nn.Linear(HIDDEN, self.codes.size)),
+            weight_norm(self.norm, nn.Linear(HIDDEN, self.codes.size)),
         )
-        initialise(self.guesser, init)
+        initialise(self.guesser, self.init)
 
     def guess(self, features: Tensor) -> Tensor:
         """Features [B, F] -> [B, codes.size] in float32 at least: logits of categorical codes, means of the others."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.heads.base import Head
-from saddle.networks.dcgan import stages
+from saddle.networks.dcgan import doubling, stages
 from saddle.networks.init import initialise
 from saddle.networks.norm import activation_norm, weight_norm
 from saddle.precision import at_least_float32
@@ -29,13 +29,11 @@ class Decoder(nn.Module):
     Where the resolution is a power of two from 8 on: a linear layer through `code` numbers to a 4x4 map, then the
     transposed convolutions of DCGAN's generator. Otherwise (points of a plane, 28 pixels) a linear layer.
 
-    Args:
+    Args (see `saddle.networks` for the others):
         features: F.
         width: channels of the last hidden layer.
-        resolution: of the image.
-        channels: of the image.
-        norm: of the hidden layers: batch, layer, instance, spectral (of the weights) or none.
-        init: a name known to `initialise`.
+        resolution: any.
+        norm: of the hidden layers, any.
         code: numbers through which the image passes, which keep the linear layer small; 0 for a direct one.
     """
 
@@ -58,19 +56,12 @@ class Decoder(nn.Module):
             layers.append(weight_norm(norm, nn.Linear(inputs, channels * resolution**2)))
             layers.append(nn.Unflatten(1, (channels, resolution, resolution)))
         else:
-            layers += self._convolutions(inputs, width, stages(resolution), channels, norm)
+            widths = [width * 2**i for i in reversed(range(stages(resolution)))]
+            bias = norm in ("spectral", "none")  # an activation norm has one
+            layers += doubling(
+                inputs, widths, channels, norm, bias, lambda c: [activation_norm(norm, c), nn.LeakyReLU(0.2)]
+            )
         self.layers = initialise(nn.Sequential(*layers), init)
-
-    @staticmethod
-    def _convolutions(inputs: int, width: int, doublings: int, channels: int, norm: str) -> list[nn.Module]:
-        widths = [width * 2**i for i in reversed(range(doublings))]
-        bias = norm in ("spectral", "none")  # an activation norm has one
-        first = weight_norm(norm, nn.Linear(inputs, widths[0] * 16, bias=bias))
-        layers = [first, nn.Unflatten(1, (widths[0], 4, 4)), activation_norm(norm, widths[0]), nn.LeakyReLU(0.2)]
-        for before, after in itertools.pairwise(widths):
-            layers.append(weight_norm(norm, nn.ConvTranspose2d(before, after, 4, 2, 1, bias=bias)))
-            layers += [activation_norm(norm, after), nn.LeakyReLU(0.2)]
-        return [*layers, weight_norm(norm, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1))]
 
     def forward(self, features: Tensor) -> Tensor:
         """The image of `features`."""
@@ -85,9 +76,7 @@ class Reconstruction(Head):
     reconstruction and as its target.
 
     Args:
-        features: F, length of the trunk's features.
-        classes, norm, init: not read; the decoder has a norm and an initialisation of its own.
-        decoder: makes the decoder, called with `features` and `channels`.
+        decoder: makes the decoder, which has a norm and an initialisation of its own, of `features` and `channels`.
         channels: of an image.
         packing: images that are judged together; all are reconstructed.
         error: "euclidean", the norm of the difference (EBGAN); "mse", the mean square over pixels; "l1",
@@ -103,20 +92,18 @@ class Reconstruction(Head):
         self,
         features: int,
         classes: int = 0,
-        norm: str = "none",
-        init: str = "orthogonal",
         *,
         decoder: Callable[..., nn.Module],
         channels: int,
         packing: int = 1,
         error: str = "euclidean",
+        **shared: Any,
     ):
-        super().__init__(classes)
+        super().__init__(features, classes, **shared)
         if error not in ERRORS:
             raise InputError(f"model.head.error={error}: must be one of {', '.join(ERRORS)}")
         self.error = error
         self.decoder = decoder(features=features, channels=channels * packing)
 
     def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """Features [B, F] of images [B, C, H, W] -> logits [B], minus the errors."""
         return -ERRORS[self.error]((at_least_float32(self.decoder(features)) - at_least_float32(images)).flatten(1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saddle.errors import InputError
 from saddle.heads.base import Head
-from saddle.networks.init import initialise
-from saddle.networks.norm import weight_norm
 from saddle.precision import at_least_float32
 from saddle.turn import Turn
 
@@ -17,7 +17,6 @@ class Level(Head):
     """D0's logit and Q0, the guess of the noise z0 that an image was made with.
 
     Args:
-        features, classes, norm, init: as for `LinearHead`.
         noise: length of z0.
         class_logits: the logit is log sum exp of one logit per class, which D learns from the labels of real images
             too, by their mean cross-entropy (Salimans et al. 2016, section 5; the paper's recipe for CIFAR-10).
@@ -26,25 +25,15 @@ class Level(Head):
         InputError: for class logits without classes.
     """
 
-    def __init__(
-        self,
-        features: int,
-        classes: int,
-        norm: str = "none",
-        init: str = "normal02",
-        *,
-        noise: int,
-        class_logits: bool = False,
-    ):
-        super().__init__(classes)
+    def __init__(self, features: int, classes: int, *, noise: int, class_logits: bool = False, **shared: Any):
+        super().__init__(features, classes, **shared)
         if class_logits and classes < 1:
             raise InputError("model.head.class_logits needs data with labels; choose such data, or leave it false")
         self.class_logits = class_logits
-        self.linear = initialise(weight_norm(norm, nn.Linear(features, classes if class_logits else 1)), init)
-        self.guess = initialise(weight_norm(norm, nn.Linear(features, noise)), init)
+        self.linear = self.layer(nn.Linear(features, classes if class_logits else 1))
+        self.guess = self.layer(nn.Linear(features, noise))
 
     def forward(self, features: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """Features [B, F] -> logits [B]; labels and images are not read."""
         logits = self.linear(features)
         return at_least_float32(logits).logsumexp(1) if self.class_logits else logits.squeeze(1)
 

@@ -127,20 +127,13 @@ class Generator(ResidualGenerator):
             )
         return latent_dim // slots
 
-    def _conditions(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the first layer reads, and what each block reads."""
-        blocks = len(self.blocks)
-        if self.embedding is None:
-            return latents, [labels] * blocks
-        classes = self.embedding(labels)
-        if not self.chunk:
-            return latents, [classes] * blocks
-        first, *rest = latents.split(self.chunk, 1)
-        return first, [torch.cat([classes, chunk], 1) for chunk in rest]
-
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Latents [B, latent_dim] and labels [B] (int64) -> images [B, C, H, W] in [-1, 1]."""
-        return self.draw(*self._conditions(latents, labels))
+        condition = labels if self.embedding is None else self.embedding(labels)
+        if not self.chunk:
+            return self.draw(latents, [condition] * len(self.blocks))
+        first, *rest = latents.split(self.chunk, 1)
+        return self.draw(first, [torch.cat([condition, chunk], 1) for chunk in rest])
 
 
 class Trunk(ResidualTrunk):

@@ -42,6 +42,11 @@ def norm_layer(name: str, channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels) if name == "instance" else activation_norm(name, channels)
 
 
+def normed(norm: str, convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    """A convolution and the norm after it."""
+    return [weight_norm(norm, convolution), norm_layer(norm, convolution.out_channels)]
+
+
 class ResidualBlock(nn.Module):
     """x + two 3x3 convolutions of x, with mirrored borders, a norm after each and ReLU between them.
 
@@ -52,12 +57,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, norm: str):
         super().__init__()
-
-        def convolution() -> list[nn.Module]:
-            layer = weight_norm(norm, nn.Conv2d(channels, channels, 3))
-            return [nn.ReflectionPad2d(1), layer, norm_layer(norm, channels)]
-
-        self.layers = nn.Sequential(*convolution(), nn.ReLU(inplace=True), *convolution())
+        first, second = ([nn.ReflectionPad2d(1), *normed(norm, nn.Conv2d(channels, channels, 3))] for _ in range(2))
+        self.layers = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""
@@ -78,15 +79,13 @@ class Translator(nn.Module):
 
     def __init__(self, channels: int, width: int, blocks: int, norm: str = "instance", init: str = "normal02"):
         super().__init__()
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), weight_norm(norm, nn.Conv2d(channels, width, 7))]
-        layers += [norm_layer(norm, width), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), *normed(norm, nn.Conv2d(channels, width, 7)), nn.ReLU(True)]
         for inputs in (width, 2 * width):
-            layers += [weight_norm(norm, nn.Conv2d(inputs, 2 * inputs, 3, 2, 1)), norm_layer(norm, 2 * inputs)]
-            layers += [nn.ReLU(inplace=True)]
+            layers += [*normed(norm, nn.Conv2d(inputs, 2 * inputs, 3, 2, 1)), nn.ReLU(inplace=True)]
         layers += [ResidualBlock(4 * width, norm) for _ in range(blocks)]
         for inputs in (4 * width, 2 * width):
             up = nn.ConvTranspose2d(inputs, inputs // 2, 3, 2, 1, output_padding=1)
-            layers += [weight_norm(norm, up), norm_layer(norm, inputs // 2), nn.ReLU(inplace=True)]
+            layers += [*normed(norm, up), nn.ReLU(inplace=True)]
         layers += [nn.ReflectionPad2d(3), weight_norm(norm, nn.Conv2d(width, channels, 7))]
         self.layers = nn.Sequential(*layers)
         initialise(self, init)
@@ -142,12 +141,12 @@ class PatchGAN(nn.Module):
     def __init__(self, channels: int, width: int, layers: int = 3, norm: str = "instance", init: str = "normal02"):
         super().__init__()
         widths = [width * min(2**i, 8) for i in range(layers + 1)]
-        parts: list[nn.Module] = [weight_norm(norm, nn.Conv2d(channels, width, 4, 2, 1))]
-        parts += [nn.LeakyReLU(0.2, inplace=True)]
+        first = weight_norm(norm, nn.Conv2d(channels, width, 4, 2, 1))
+        parts: list[nn.Module] = [first, nn.LeakyReLU(0.2, inplace=True)]
         for i in range(1, layers + 1):
             stride = 2 if i < layers else 1
-            parts += [weight_norm(norm, nn.Conv2d(widths[i - 1], widths[i], 4, stride, 1)), norm_layer(norm, widths[i])]
-            parts += [nn.LeakyReLU(0.2, inplace=True)]
+            parts += normed(norm, nn.Conv2d(widths[i - 1], widths[i], 4, stride, 1))
+            parts.append(nn.LeakyReLU(0.2, inplace=True))
         parts += [weight_norm(norm, nn.Conv2d(widths[-1], 1, 4, 1, 1))]
         self.layers = nn.Sequential(*parts)
         initialise(self, init)
@@ -155,11 +154,6 @@ class PatchGAN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the patches."""
         return self.layers(images)
-
-    @staticmethod
-    def side(resolution: int, layers: int) -> int:
-        """Patches along a side of an image; below 1 where the image is too small."""
-        return resolution // 2**layers - 2
 
 
 class Trunk(nn.Module):
@@ -176,7 +170,7 @@ class Trunk(nn.Module):
         self, channels: int, width: int, layers: int, resolution: int, norm: str = "instance", init: str = "normal02"
     ):
         super().__init__()
-        side = PatchGAN.side(resolution, layers)
+        side = resolution // 2**layers - 2  # patches along a side of an image
         if layers < 1 or side < 1:
             raise InputError(
                 f"model.trunk.layers={layers}: images of {resolution} pixels leave no patch; "

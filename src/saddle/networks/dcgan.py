@@ -8,6 +8,7 @@ they leave no checkerboard (Odena et al. 2016).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from torch import nn
 
@@ -20,6 +21,32 @@ from saddle.networks.norm import activation_norm, class_norm, weight_norm
 def stages(resolution: int) -> int:
     """How often the resolution halves down to 4x4."""
     return resolution.bit_length() - 3
+
+
+def doubling(
+    inputs: int,
+    widths: list[int],
+    channels: int,
+    norm: str,
+    bias: bool,
+    between: Callable[[int], list[nn.Module]],
+    gate: int = 1,
+) -> list[nn.Module]:
+    """A linear layer to a 4x4 map, then transposed convolutions that double the size, the last one to the image.
+
+    Args:
+        widths: channels that each transposed convolution reads.
+        bias: of all layers but the last, which always has one.
+        between: what follows each layer but the last, made for so many channels; it turns `gate` of them into one.
+    """
+    # a transposed convolution of a 1x1 map is a linear layer, which is three times as fast on a CPU
+    first = widths[0] * gate
+    linear = weight_norm(norm, nn.Linear(inputs, first * 16, bias=bias))
+    layers: list[nn.Module] = [linear, nn.Unflatten(1, (first, 4, 4)), *between(first)]
+    for before, after in itertools.pairwise(widths):
+        convolution = nn.ConvTranspose2d(before, after * gate, 4, 2, 1, bias=bias)
+        layers += [weight_norm(norm, convolution), *between(after * gate)]
+    return [*layers, weight_norm(norm, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1))]
 
 
 class Generator(LayeredGenerator):
@@ -53,21 +80,14 @@ class Generator(LayeredGenerator):
         if conditioning == "batch_norm" and not batch_norm:
             raise InputError("model.g_conditioning=batch_norm needs model.generator.batch_norm=true; or choose concat")
         condition = Condition(conditioning, classes)
-        make, doubled = ACTIVATIONS[activation]
+        make, gate = ACTIVATIONS[activation]
         widths = [width if constant else width * 2**i for i in reversed(range(stages(resolution)))]
 
-        def activated(inputs: int) -> list[nn.Module]:
-            return [*([class_norm(inputs, condition.classes_in_norm)] if batch_norm else []), make()]
+        def activated(outputs: int) -> list[nn.Module]:
+            return [*([class_norm(outputs, condition.classes_in_norm)] if batch_norm else []), make()]
 
-        # a transposed convolution of a 1x1 map is a linear layer, which is three times as fast on a CPU
-        first = widths[0] * doubled
-        linear = weight_norm(norm, nn.Linear(latent_dim + condition.length, first * 16, bias=not batch_norm))
-        layers: list[nn.Module] = [linear, nn.Unflatten(1, (first, 4, 4)), *activated(first)]
-        for before, after in itertools.pairwise(widths):
-            after *= doubled
-            convolution = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=not batch_norm)
-            layers += [weight_norm(norm, convolution), *activated(after)]
-        layers.append(weight_norm(norm, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)))
+        inputs = latent_dim + condition.length
+        layers = doubling(inputs, widths, channels, norm, not batch_norm, activated, gate)
         super().__init__(condition, layers, init)
 
 

@@ -113,9 +113,9 @@ class MinibatchStd(nn.Module):
     """Appends the standard deviation over a group of samples as a channel (Karras et al. 2018, section 3).
 
     The deviation over the group is averaged over channels and pixels to one number, which becomes a constant map. A
-    group is `group` rows that follow each other, so that it lies inside one
-    process and one micro-batch: one process and many compute the same. (The published code takes rows that are far
-    apart; as rows are drawn independently, that is the same in distribution.)
+    group is `group` rows that follow each other, so that it lies inside one process and one micro-batch: one process
+    and many compute the same. (The published code takes rows that are far apart; as rows are drawn independently, that
+    is the same in distribution.)
 
     Args:
         group: samples in a group; 4 in the paper, 32 in StyleGAN2-ADA's settings for CIFAR-10.

@@ -34,14 +34,9 @@ def sizes(resolution: int) -> list[int]:
     return [4 * 2**stage for stage in range(resolution.bit_length() - 2)]
 
 
-def channels_at(size: int, resolution: int, width: int, max_width: int) -> int:
-    """Channels of the layers at `size` pixels: `width` at the full resolution, doubling as the size halves."""
-    return min(width * resolution // size, max_width)
-
-
 def widths_of(resolution: int, width: int, max_width: int) -> list[int]:
-    """The channels at 4, 8, ... pixels up to the resolution."""
-    return [channels_at(size, resolution, width, max_width) for size in sizes(resolution)]
+    """The channels at 4, 8, ... pixels up to the resolution, where they are `width`; twice as many at half the size."""
+    return [min(width * resolution // size, max_width) for size in sizes(resolution)]
 
 
 class Growing(nn.Module):
@@ -195,7 +190,7 @@ class Trunk(Growing):
     def __init__(self, width: int, resolution: int, channels: int, max_width: int = 512, group: int = 4):
         super().__init__(len(sizes(resolution)))
         widths = widths_of(resolution, width, max_width)
-        self.features, self.independent = channels_at(2, resolution, width, max_width), False
+        self.features, self.independent = min(2 * widths[0], max_width), False
         self.from_image = nn.ModuleList(
             nn.Sequential(EqualisedConv2d(channels, width, 1, HE), nn.LeakyReLU(0.2)) for width in widths
         )

@@ -85,16 +85,6 @@ def _phases(f: Tensor) -> Tensor:
     return torch.stack([padded[first + odd : first + odd + 4 * radius + 1 : 2].flip(0) for odd in (0, 1)])
 
 
-def downsample(x: Tensor, f: Tensor) -> Tensor:
-    """Halve the size: the filter, then every second pixel, [B, C, H, W] -> [B, C, H/2, W/2].
-
-    Args:
-        x: [B, C, H, W], H and W even.
-        f: taps [k], k even.
-    """
-    return fir(x, f, len(f) // 2 - 1, stride=2)
-
-
 class _Shifted(torch.autograd.Function):
     """Correlation with a short vector along one axis of [B, C, H, W], or its adjoint; each is the other's derivative.
 
@@ -161,8 +151,8 @@ class Upsample(Filter):
 
 
 class Downsample(Filter):
-    """`downsample` with a filter of its own."""
+    """Halves the size: the filter, then every second pixel; the number of taps is even."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, H/2, W/2]."""
-        return downsample(x, self.taps)
+        """[B, C, H, W] -> [B, C, H/2, W/2], H and W even."""
+        return fir(x, self.taps, len(self.taps) // 2 - 1, stride=2)

@@ -158,20 +158,14 @@ class Style(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """x [B, C, H, W] under w [B, w_dim] -> [B, C, H, W], in the type of x; computed in at least float32."""
-        h = at_least_float32(
-            x
-        )  # the mean is taken away below: what low types round off would be blown up with the rest
+        # the mean is taken away below: what low types round off would be blown up with the rest
+        h = at_least_float32(x)
         if self.noise is not None:
             h = h + self.noise * layer_noise(h, 1, *h.shape[2:])
         h = F.leaky_relu(h + self.bias, 0.2)
+        variance, mean = torch.var_mean(h, (2, 3), correction=0, keepdim=True)
         scale, shift = self.affine(w)[:, :, None, None].chunk(2, 1)
-        return (instance_norm(h) * (scale + 1) + shift).to(x.dtype)
-
-
-def instance_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Mean 0 and variance 1 over the pixels of each channel of each image, [B, C, H, W]."""
-    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
-    return (x - mean) * (variance + eps).rsqrt()
+        return ((h - mean) * (variance + 1e-8).rsqrt() * (scale + 1) + shift).to(x.dtype)
 
 
 class Block(nn.Module):

@@ -25,8 +25,6 @@ from saddle.report.summary import plural
 from saddle.report.tables import write_tables
 from saddle.run.folder import write_atomic
 
-DPI = 160
-
 
 def build_report(cfg: DictConfig) -> Path:
     """Write the report of `cfg.sweep`: an HTML file, and beside it CSV files and the figures.
@@ -63,11 +61,7 @@ def build_report(cfg: DictConfig) -> Path:
 
 
 def named_slice(study: Study, where: Sequence[Any]) -> dict[int, str]:
-    """The levels that `where` names, by setting.
-
-    Args:
-        study: the sweep.
-        where: texts like "model.d_steps:1".
+    """The levels that the texts of `where` name, such as "model.d_steps:1", by setting.
 
     Raises:
         InputError: naming what is wrong.
@@ -152,5 +146,5 @@ def save(figure: Figure | None, path: Path) -> Path | None:
     if figure is None:
         path.unlink(missing_ok=True)
         return None
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path)
     return path

@@ -30,7 +30,6 @@ def page(study: Study, folder: str, by: int | None, fixed: Mapping[int, str], dr
     """The whole page, as HTML.
 
     Args:
-        study: the sweep.
         folder: of the sweep.
         by: the setting that colours show, or None.
         fixed: the levels at which the sample grids hold the other settings.

@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from saddle.config.compose import near
+from saddle.config.ranges import is_number
 from saddle.errors import InputError
 from saddle.run.status import PRUNED
 
@@ -81,10 +83,10 @@ class Run:
 
     def score(self, name: str) -> float:
         """The final score; of a run that has none yet the newest one so far; NaN without one or after divergence."""
-        final = self.results.get(name)
+        final: Any = self.results.get(name)
         if self.diverged:
             return math.nan
-        if isinstance(final, int | float) and not isinstance(final, bool):
+        if is_number(final):
             return float(final) if math.isfinite(final) else math.nan
         values = self.curves.get(name, ((), ()))[1]
         return values[-1] if values else math.nan
@@ -219,19 +221,11 @@ def read_curves(path: Path, score: str) -> dict[str, Curve]:
         if len(row) != len(header) or not row[0].isdigit():
             continue
         for i, name in wanted:
-            value = number(row[i])
-            if math.isfinite(value):
-                curves[name][0].append(int(row[0]))
-                curves[name][1].append(value)
+            with suppress(ValueError):  # an empty field is no number
+                if math.isfinite(value := float(row[i])):
+                    curves[name][0].append(int(row[0]))
+                    curves[name][1].append(value)
     return {name: curve for name, curve in curves.items() if curve[0]}
-
-
-def number(text: str) -> float:
-    """A text as a number; NaN if it is none."""
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        return math.nan
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

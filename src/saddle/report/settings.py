@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from saddle.config.ranges import is_number
 from saddle.report.reading import ABSENT, Run
 
 IGNORED = (
@@ -80,11 +81,6 @@ class Setting:
         parts = np.array_split(np.arange(len(self.values)), BINS)
         bins = [[self.values[i] for i in part] for part in parts]
         return [(f"{each[0]:.2g}–{each[-1]:.2g}", frozenset(each)) for each in bins]
-
-
-def is_number(value: Any) -> bool:
-    """An integer or a float, which a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def label(value: Any) -> str:

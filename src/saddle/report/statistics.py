@@ -56,11 +56,6 @@ def budget_interval(scores: Floats, budgets: Sequence[int], rng: np.random.Gener
     return np.quantile(expected_minimum(drawn, budgets), [0.025, 0.975], axis=1)
 
 
-def budgets_up_to(n: int, count: int = 40) -> list[int]:
-    """Budgets from 1 to n runs, about evenly spread by their logarithm."""
-    return sorted({int(round(k)) for k in np.geomspace(1, n, count)}) if n > 1 else [1]
-
-
 # ------------------------------------------------------------------------------------------------ means and intervals
 
 

@@ -13,12 +13,7 @@ from saddle.report.study import GOOD, Study
 
 
 def summary(study: Study, by: int | None = None) -> str:
-    """The whole paragraph.
-
-    Args:
-        study: the sweep.
-        by: the setting by whose levels good combinations are counted; None for none.
-    """
+    """The whole paragraph; good combinations are counted by the levels of the setting `by`, None for none."""
     said = [what_was_run(study), how_runs_ended(study)]
     if not np.isfinite(study.scores).any():
         said.append(f"No finished run has the score {study.score} yet, so nothing is said about the settings.")

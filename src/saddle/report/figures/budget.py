@@ -44,7 +44,7 @@ def budget_curves(study: Study, by: int | None) -> list[Curve]:
     for n, (name, colour, rows) in enumerate(groups):
         scores = study.penalised(rows)[1]
         if len(scores) >= 2:
-            budgets = statistics.budgets_up_to(len(scores))
+            budgets = sorted({round(k) for k in np.geomspace(1, len(scores), 40).tolist()})
             best = sign * statistics.expected_minimum(sign * scores, budgets)
             band = sign * statistics.budget_interval(sign * scores, budgets, study.rng(3000 + n), study.resamples)
             curves.append(Curve(name, colour, len(scores), budgets, best, np.sort(band, axis=0)))

@@ -88,7 +88,6 @@ def sample_runs(study: Study, i: int | None, j: int | None, fixed: Mapping[int, 
     """The runs whose samples are shown: of every two levels of two settings the one with the median score.
 
     Args:
-        study: the sweep.
         i: the setting of the rows, or None.
         j: the setting of the columns, or None.
         fixed: the levels of the other settings.
