@@ -19,7 +19,7 @@ def test_reads_mat_files(options, tmp_path, offline):
     data = SVHN(**options)
     data.prepare_data()
     data.setup()
-    assert data.train_set.labels().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # the files call zero 10
+    assert data.train_set.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # the files call zero 10
     image, _ = data.test_set[4]
     assert image[:, 3, 5].tolist() == [4, 255, 4] and image[:, 5, 3].tolist() == [4, 4, 4] and offline == []
 

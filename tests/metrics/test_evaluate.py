@@ -131,7 +131,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("SADDLE_CACHE", str(tmp_path / "cache"))
     data = Digits(resolution=32, channels=1, classes=10, batch_size=4, flip=False, classifier="digits")
     data.setup()
-    data.train_set.images, data.train_set._labels = data.train_set.images[:300], data.train_set._labels[:300]
+    data.train_set.images, data.train_set.labels = data.train_set.images[:300], data.train_set.labels[:300]
     model = Model(data.train_set)
     config = OmegaConf.create({"metrics": METRICS, "data": {"classifier": "digits", "classes": 10}})
     monkeypatch.setattr(build, "load_run", lambda folder, weights: (config, model))
