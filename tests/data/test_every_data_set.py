@@ -28,7 +28,7 @@ def configured(composer, tmp_path, monkeypatch):
     monkeypatch.setenv("SADDLE_DATA", str(tmp_path / "nowhere"))
 
     def configure(name, *overrides):
-        return OmegaConf.create(checked(composer, [f"data={name}", *overrides], "train", rules=False))
+        return OmegaConf.create(checked(composer, [f"data={name}", *overrides], rules=False))
 
     return configure
 

@@ -68,11 +68,9 @@ class Unpaired(DataModule):
         """The training part of a domain (0 is A), and its test part where there is one, at a resolution."""
 
     def read(self) -> tuple[Split, Split | None]:
-        """Both parts of B."""
         return self.read_domain(B, self.resolution)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read both domains."""
         if hasattr(self, "domains"):
             return
         super().setup(stage)
@@ -148,11 +146,6 @@ class UnpairedFolder(Unpaired):
     """
 
     def prepare_data(self) -> None:
-        """Find the folders.
-
-        Raises:
-            InputError: if there are none.
-        """
         if first_with([self.path], ["trainA", "trainB"]) is None:
             raise InputError(
                 f"data.path={self.path}: give a folder with trainA and trainB, and testA and testB if there are test "
