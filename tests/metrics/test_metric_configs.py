@@ -15,7 +15,7 @@ from saddle.config import resolvers
 from saddle.config.check import check_ranges, checked
 from saddle.config.compose import Composer
 from saddle.errors import InputError
-from saddle.metrics.evaluate import build_metrics
+from saddle.run.build import build_metrics
 
 NAMES = sorted(path.stem for path in (CONF / "metrics").glob("*.yaml") if path.stem != "none")
 DATA = {"modes": "ring", "stacked_modes": "stacked_digits"}
@@ -35,7 +35,7 @@ def test_every_file_builds_its_metric(name: str) -> None:
     if name in PACKAGED:
         pytest.importorskip("transformers")
     nodes = OmegaConf.to_container(cfg.metrics, resolve=True)
-    assert [*build_metrics(nodes, "digits", 10)] == [name]
+    assert [*build_metrics(nodes)] == [name]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,10 +60,10 @@ def faulty() -> None:
 def test_a_metric_without_its_weights_is_refused_in_one_line_that_names_it() -> None:
     node = {"_target_": f"{__name__}.unreachable"}
     with pytest.raises(InputError, match=r"metrics=mine: .*unreachable .*not known.*network.*leave mine out") as caught:
-        build_metrics({"mine": node}, None, None)
+        build_metrics({"mine": node})
     assert "\n" not in str(caught.value)
     with pytest.raises(InstantiationException, match="a fault"):  # not the user's: a traceback
-        build_metrics({"mine": {"_target_": f"{__name__}.faulty"}}, None, None)
+        build_metrics({"mine": {"_target_": f"{__name__}.faulty"}})
 
 
 @pytest.mark.parametrize("name", NAMES)
