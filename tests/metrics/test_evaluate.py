@@ -11,14 +11,11 @@ from PIL import Image
 
 from saddle.errors import InputError
 from saddle.metrics.curve import axes_of, draw_curve
-from saddle.metrics.evaluate import evaluate, seeds_of, sweep
+from saddle.metrics.evaluate import build_metrics, evaluate, seeds_of, sweep
 from saddle.metrics.evaluator import Scores
 from saddle.randomness import rows_normal
 
-EXTRACTOR = {
-    "_target_": "saddle.metrics.features.ClassifierExtractor",
-    **{"name": "${data.classifier}", "classes": "${data.classes}"},
-}
+EXTRACTOR = {"_target_": "saddle.metrics.features.ClassifierExtractor", "name": None, "classes": None}
 METRICS = {
     "frechet": {"_target_": "saddle.metrics.frechet.FrechetDistance", "extractor": EXTRACTOR},
     "precision_recall": {
@@ -59,16 +56,16 @@ def test_two_sets_of_images(files, tmp_path, capsys):
 
 
 def test_chosen_metrics(files):
+    extractor = {"_target_": "saddle.metrics.features.ClassifierExtractor", "name": None, "classes": None}
     nodes = {
-        "classifier_score": {"_target_": "saddle.metrics.scores.ClassifierScore", "extractor": EXTRACTOR},
-        "class_histogram": {"_target_": "saddle.metrics.scores.ClassHistogram", "extractor": EXTRACTOR},
+        "classifier_score": {"_target_": "saddle.metrics.scores.ClassifierScore", "extractor": extractor},
+        "class_histogram": {"_target_": "saddle.metrics.scores.ClassHistogram", "extractor": extractor},
     }
     report = evaluate(options(**files, metrics=nodes))
     assert {"eval/classifier_score", "eval/classes", "eval/class_share_min"} <= set(report["scores"])
     assert len(report["vectors"]["eval/class_shares"]) == 10
-    assert report["extractors"].keys() == {"fashion_mnist"}
-    other = evaluate(options(**files, metrics=nodes, classifier="digits"))
-    assert other["extractors"].keys() == {"digits"}
+    with pytest.raises(InputError, match="metrics=fid"):
+        build_metrics(nodes, None, 10)
 
 
 def test_wrong_input(files):
@@ -226,11 +223,7 @@ def test_two_metrics_of_one_name_are_refused(files):
         evaluate(options(**files, metrics=nodes))
 
 
-def test_metrics_of_a_run_and_those_chosen_for_it_read_its_data(run):
-    folder, _ = run
-    common = {"run": str(folder), "n": 20, "batch": 20}
-    assert evaluate(options(**common))["extractors"].keys() == {"digits"}
-    chosen = {"frechet": METRICS["frechet"]}
-    assert evaluate(options(**common, metrics=chosen))["extractors"].keys() == {"digits"}
-    other = evaluate(options(**common, metrics=chosen, classifier="fashion_mnist"))
-    assert other["extractors"].keys() == {"fashion_mnist"}
+def test_nested_extractors_are_completed():
+    distance = {"_target_": "saddle.metrics.ppl.FeatureDistance", "extractor": EXTRACTOR}
+    node = {"_target_": "saddle.metrics.ppl.PerceptualPathLength", "distance": distance}
+    assert build_metrics({"ppl": node}, "digits", 10)["ppl"].distance.extractor.name == "digits"

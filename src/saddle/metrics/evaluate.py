@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from torchmetrics import Metric
 
 from saddle.errors import InputError
 from saddle.metrics.curve import draw_curve, truncation_text
@@ -58,11 +59,11 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
     run, model = build.load_run(cfg.run, weights=cfg.weights)
-    if not (cfg.metrics or run.metrics):
+    nodes = cfg.metrics or run.metrics
+    if not nodes:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")
     classifier = cfg.classifier or run.data.classifier
-    cfg.data = {"classifier": classifier, "classes": run.data.classes}
-    metrics = build.build_metrics(cfg.metrics or run.metrics)
+    metrics = build_metrics(nodes, classifier, run.data.classes)
     datamodule = build.build_data(run)
     datamodule.prepare_data()
     datamodule.setup()
@@ -99,8 +100,7 @@ def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, 
     real, fake = open_images(str(cfg.real)), open_images(str(cfg.fake))
     classifier = cfg.classifier or "fashion_mnist"
     if cfg.metrics:
-        cfg.data = {"classifier": classifier, "classes": None}
-        metrics = build.build_metrics(cfg.metrics)
+        metrics = build_metrics(cfg.metrics, classifier, None)
     elif not cfg.classifier and real.read(0, 1)[0].shape[1] != 1:
         raise InputError(
             f"{cfg.real} has colour images, and without metrics= they would be compared by the classifier of the grey "
@@ -173,7 +173,27 @@ def truncations_of(cfg: DictConfig) -> Truncation | list[Truncation]:
     return None if given is None else float(given)
 
 
-# ------------------------------------------------------------------------------------------------ the nearest images
+# ------------------------------------------------------------------------------------------------------- what is built
+
+
+def build_metrics(metrics: Any, classifier: str | None, classes: int | None) -> dict[str, Metric]:
+    """The metrics of a configuration; an extractor in them whose `name` or `classes` are null gets those of the data.
+
+    Raises:
+        InputError: what a metric refuses, e.g. data without a classifier.
+    """
+    nodes = OmegaConf.to_container(OmegaConf.create(metrics), resolve=True)
+    assert isinstance(nodes, dict)
+    _complete(nodes, {"name": classifier, "classes": classes})
+    return build.build_metrics(nodes)
+
+
+def _complete(node: dict[Any, Any], known: Mapping[str, Any], in_extractor: bool = False) -> None:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            _complete(value, known, key == "extractor")
+        elif in_extractor and value is None and key in known:
+            node[key] = known[key]
 
 
 def extractor_of(evaluator: Evaluator, classifier: str | None) -> FeatureExtractor:

@@ -81,12 +81,8 @@ class Evaluator:
     def prepare(self, datamodule: DataModule | None = None, further: FeatureExtractor | None = None) -> None:
         """Get what parts of the metrics need (weights to download or train), so that a run fails before it trains.
 
-        A part is an extractor, or any module inside a metric that has a method `prepare`. Every process must call it;
-        one per machine works.
-
-        Args:
-            datamodule: what a classifier is trained on.
-            further: an extractor beside those of the metrics.
+        A part is an extractor, or any module inside a metric that has a method `prepare`; `further` is an extractor
+        beside those of the metrics. Every process must call it; one per machine works.
         """
         if rank() == 0:
             modules = (module for metric in self.metrics.values() for module in metric.modules())

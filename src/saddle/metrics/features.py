@@ -60,7 +60,7 @@ class FeatureExtractor(nn.Module, ABC):
         classes: C, the number of classes.
         file: of its weights, where they are downloaded as one.
         precision: in which the network computes: "float32" or "bfloat16".
-        made_from: what else tells it from others; files by their paths.
+        made_from: what tells it from others beside its precision; files by their paths.
         deviation: of the features in bfloat16: |difference| / |features| in the Euclidean norm over the first images;
             null before these, and in float32.
     """
