@@ -73,7 +73,7 @@ class TranslationScores(Evaluation):
     def _metrics(self, translator: Any, data: Unpaired, domain: int) -> dict[str, float]:
         """The metrics of the translations into a domain, by its test images and the other's."""
         real = SetSource(data.references[domain], data.classes)
-        unseen = (data.to_translate[A], data.test_set)[domain]
+        unseen = data.test_set if domain == B else data.to_translate[A]
         test = None if data.test_set is None or unseen is None else SetSource(unseen, data.classes)
         fake = ModelSource(translator, min(self.evaluator.samples, len(data.to_translate[1 - domain])))
         return self.evaluator.compare(real, fake, translator.device, test).scores

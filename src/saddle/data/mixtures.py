@@ -23,7 +23,7 @@ def ring(modes: int, radius: float) -> Tensor:
 
 
 def grid(modes: int, spacing: float) -> Tensor:
-    """Centres of a square grid around 0, `spacing` apart, row by row, `modes` being a square number: float32 [modes, 2]."""
+    """Centres of a square grid around 0, `spacing` apart, row by row: float32 [modes, 2]; `modes` is a square."""
     side = math.isqrt(max(modes, 0))
     if side < 1 or side**2 != modes:
         raise InputError(f"data.centres.modes={modes}: a square grid has 1, 4, 9, 16, 25, ... centres")
