@@ -56,7 +56,7 @@ def test_cifar100_reads_the_fine_labels(options, tmp_path):
     put(tmp_path, "cifar-100-binary", {"train.bin": content, "test.bin": content}, "cifar-100-binary.tar.gz")
     data = CIFAR100(**options | {"classes": 100})
     data.setup()
-    assert data.train_set.labels().tolist() == list(range(100))
+    assert data.train_set.labels.tolist() == list(range(100))
     assert data.train_set[42][0][:, 0, 0].tolist() == [42, 92, 142]
 
 

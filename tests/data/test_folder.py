@@ -43,7 +43,7 @@ def test_formats_and_no_labels(options, tmp_path, suffix):
     put(tmp_path / f"1.{suffix}")
     data = loaded(Folder, **options | {"classes": 0})
     assert data.train_set[0][0].float().mean((1, 2)).tolist() == pytest.approx([10, 20, 30], abs=2)
-    assert data.train_set.labels().tolist() == [0]
+    assert data.train_set.labels.tolist() == [0]
 
 
 def test_wrong_class_count_names_both_numbers(options, tmp_path):
@@ -92,7 +92,7 @@ def test_imagenet(options, tmp_path):
         for name in ("n01440764", "n01443537"):
             put(tmp_path / "imagenet" / split / name / "x.jpeg", (grey,) * 3)
     data = loaded(ImageNet, **options | {"classes": 2})
-    assert data.train_set.labels().tolist() == data.test_set.labels().tolist() == [0, 1]
+    assert data.train_set.labels.tolist() == data.test_set.labels.tolist() == [0, 1]
     assert int(data.train_set[0][0][0, 0, 0]) == 7 and int(data.test_set[1][0][0, 0, 0]) == 9
     with pytest.raises(InputError, match="no folder train"):
         loaded(ImageNet, **options | {"path": str(tmp_path / "imagenet" / "train")})

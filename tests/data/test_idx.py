@@ -101,7 +101,7 @@ def test_no_classes_leave_the_labels_away(grey, tmp_path):
     write_set(tmp_path / "mnist")
     data = MNIST(**grey | {"classes": 0})
     data.setup()
-    assert torch.equal(data.train_set.labels(), torch.zeros(20, dtype=torch.int64))
+    assert torch.equal(data.train_set.labels, torch.zeros(20, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_real_fashion_mnist(options):
         pytest.skip("Debian's package dataset-fashion-mnist is not installed")
     data.prepare_data()
     data.setup()
-    assert torch.bincount(data.train_set.labels()).tolist() == [6000] * 10
-    assert torch.bincount(data.test_set.labels()).tolist() == [1000] * 10
+    assert torch.bincount(data.train_set.labels).tolist() == [6000] * 10
+    assert torch.bincount(data.test_set.labels).tolist() == [1000] * 10
     pixels, _ = data.train_set.__getitems__(range(60000))
     assert pixels.float().mean().item() * (32 / 28) ** 2 == pytest.approx(0.2860 * 255, rel=1e-3)  # the known mean

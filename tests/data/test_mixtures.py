@@ -73,7 +73,7 @@ def test_a_function_of_the_seed():
 
 
 def test_classes_can_be_left_away():
-    assert loaded(classes=0).train_set.labels().unique().tolist() == [0]
+    assert loaded(classes=0).train_set.labels.unique().tolist() == [0]
 
 
 def test_nothing_quantises_a_point():

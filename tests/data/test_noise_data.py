@@ -27,7 +27,7 @@ def test_a_function_of_the_seed():
 
 
 def test_without_classes():
-    assert loaded(classes=0).labels().unique().tolist() == [0]
+    assert loaded(classes=0).labels.unique().tolist() == [0]
 
 
 def test_item_is_one_image():

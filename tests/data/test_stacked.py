@@ -27,7 +27,7 @@ def test_channels_are_images_of_the_source_and_labels_their_classes():
         a, b, c = (known[channel.numpy().tobytes()] for channel in image)
         assert label == 100 * a + 10 * b + c
     assert len(stacked.train_set) == 20_000 and len(stacked.test_set) == 50
-    assert len(stacked.train_set.labels().unique()) == 1000
+    assert len(stacked.train_set.labels.unique()) == 1000
 
 
 def test_the_test_part_is_made_of_test_images():
@@ -40,7 +40,7 @@ def test_the_test_part_is_made_of_test_images():
 
 
 def test_the_channels_are_independent_and_uniform():
-    labels = data(images=20_000, classes=1000).train_set.labels()
+    labels = data(images=20_000, classes=1000).train_set.labels
     digits = torch.stack([labels // 100, labels // 10 % 10, labels % 10]).double()
     correlation = torch.corrcoef(digits) - torch.eye(3)
     assert float(correlation.abs().max()) < 4 / 20_000**0.5

@@ -29,7 +29,7 @@ def test_archive(options, files, offline, classes, count, labels):
     data.prepare_data()
     data.setup()
     assert len(data.train_set) == count and len(data.test_set) == 10 and offline == []
-    assert data.train_set.labels().tolist() == labels
+    assert data.train_set.labels.tolist() == labels
     image, _ = data.train_set[7]
     assert image[:, 3, 5].tolist() == [255] * 3 and image[:, 5, 3].tolist() == [7] * 3
 

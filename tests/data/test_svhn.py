@@ -1,17 +1,16 @@
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from saddle.data.svhn import SVHN
 from saddle.errors import InputError
-
-scipy_io = pytest.importorskip("scipy.io")
 
 
 def write(folder):
     pixels = np.zeros((32, 32, 3, 10), np.uint8) + np.arange(10, dtype=np.uint8)
     pixels[3, 5, 1] = 255  # row 3, column 5, green
     for split in ("train", "test"):
-        scipy_io.savemat(folder / f"{split}_32x32.mat", {"X": pixels, "y": np.arange(1, 11, dtype=np.uint8)[:, None]})
+        savemat(folder / f"{split}_32x32.mat", {"X": pixels, "y": np.arange(1, 11, dtype=np.uint8)[:, None]})
 
 
 def test_reads_mat_files(options, tmp_path, offline):
@@ -19,7 +18,7 @@ def test_reads_mat_files(options, tmp_path, offline):
     data = SVHN(**options)
     data.prepare_data()
     data.setup()
-    assert data.train_set.labels().tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # the files call zero 10
+    assert data.train_set.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]  # the files call zero 10
     image, _ = data.test_set[4]
     assert image[:, 3, 5].tolist() == [4, 255, 4] and image[:, 5, 3].tolist() == [4, 4, 4] and offline == []
 

@@ -131,7 +131,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("SADDLE_CACHE", str(tmp_path / "cache"))
     data = Digits(resolution=32, channels=1, classes=10, batch_size=4, flip=False, classifier="digits")
     data.setup()
-    data.train_set.images, data.train_set._labels = data.train_set.images[:300], data.train_set._labels[:300]
+    data.train_set.images, data.train_set.labels = data.train_set.images[:300], data.train_set.labels[:300]
     model = Model(data.train_set)
     config = OmegaConf.create({"metrics": METRICS, "data": {"classifier": "digits", "classes": 10}})
     monkeypatch.setattr(build, "load_run", lambda folder, weights: (config, model))
@@ -180,7 +180,7 @@ def test_several_seeds_and_a_curve(run, capsys):
 
 def test_scores_over_seeds_by_hand():
     def measure(seed, truncation):
-        return Scores({"eval/a": seed**2 + (truncation or 0)}, {"eval/v": [1.0, 2.0]}, 10, 5, {"x": {}})
+        return Scores(10, 5, {"x": {}}, {"eval/a": seed**2 + (truncation or 0)}, {"eval/v": [1.0, 2.0]})
 
     alone = sweep(measure, 3, None)
     assert (alone["seed"], alone["truncation"], alone["scores"]) == (3, None, {"eval/a": 9})

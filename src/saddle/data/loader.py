@@ -6,14 +6,13 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from saddle.data.sets import ImageSet
 from saddle.distributed import Share
 from saddle.errors import InputError
 from saddle.randomness import generator
@@ -60,7 +59,6 @@ class Iterations(Sampler[list[int]]):
         self.images = len(images) if isinstance(images, Tensor) else images
         self.seed, self.start, self.sizes = seed, start, sizes
         self.share, self.d_steps = share, d_steps
-        self.offsets = self._offsets()
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -68,29 +66,14 @@ class Iterations(Sampler[list[int]]):
             yield self._indices(iteration).tolist()
 
     def _indices(self, iteration: int) -> np.ndarray:
-        positions = self._positions(iteration)
-        first, last = int(positions[0]) // self.images, int(positions[-1]) // self.images
-        if first == last:
-            return self._order(first)[positions - first * self.images]
-        # the positions ascend, so each epoch's are consecutive
-        bounds = np.arange(first + 1, last + 1) * self.images
-        parts = np.split(positions, np.searchsorted(positions, bounds))
-        return np.concatenate([self._order(first + i)[part % self.images] for i, part in enumerate(parts)])
-
-    def _positions(self, iteration: int) -> np.ndarray:
-        """Where in the stream the images are that this process takes in an iteration, ascending."""
-        if self.sizes is None:
-            return self.offsets + iteration * self.d_steps * self.share.batch_size
-        size = self.sizes.batch_size_at(iteration)
-        if size != self.share.batch_size:
-            self.share = replace(self.share, batch_size=size)
-            self.offsets = self._offsets()
-        return self.offsets + self.sizes.images_at(iteration)
-
-    def _offsets(self) -> np.ndarray:
-        """The places of this process's images among all that one iteration shows."""
+        first = iteration * self.d_steps * self.share.batch_size
+        if self.sizes is not None:
+            first = self.sizes.images_at(iteration)
+            self.share = replace(self.share, batch_size=self.sizes.batch_size_at(iteration))
         steps = np.arange(self.d_steps)[:, None] * self.share.batch_size
-        return (steps + np.array(self.share.indices())).ravel()
+        positions = (first + steps + np.array(self.share.indices())).ravel()  # in the stream, ascending
+        epochs, places = np.divmod(positions, self.images)
+        return np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
@@ -110,12 +93,12 @@ class Loader:
     in a checkpoint: the loader starts at the iteration that it is made for.
 
     Args:
-        image_set: the images.
+        image_set: an `ImageSet`, or another Dataset with its `__getitems__` and `in_memory`.
         iterations: the indices of each iteration.
         workers: decoding processes for a set that is not in memory; 0 decodes in this process.
     """
 
-    def __init__(self, image_set: ImageSet, iterations: Iterations, workers: int = 0):
+    def __init__(self, image_set: Any, iterations: Sampler[list[Any]], workers: int = 0):
         self.image_set, self.iterations = image_set, iterations
         self.workers = 0 if image_set.in_memory else workers
 

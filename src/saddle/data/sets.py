@@ -17,32 +17,36 @@ from saddle.data.images import Images
 class ImageSet(Dataset[tuple[Tensor, Tensor]]):
     """N images with labels; all labels are 0 where the data has none.
 
+    Args:
+        images: N of them; what they are kept in, a subclass says.
+        labels: int64 [N].
+
     Attributes:
         in_memory: whether indexing it costs next to nothing.
         dtype: of the images: uint8 pixels, or floats that nothing may quantise.
     """
 
     in_memory: bool
-    dtype: torch.dtype
 
-    def __init__(self, labels: Tensor):
-        self._labels = labels
+    def __init__(self, images: Tensor | Images, labels: Tensor):
+        self.images, self.labels, self.dtype = images, labels, images.dtype
         self._fingerprint = ""
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         images, labels = self.__getitems__([index])
         return images[0], labels[0]
 
-    @abstractmethod
     def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """([n, C, H, W] of `dtype`, int64 [n]) of the images at `indices`; uint8 from 0 to 255."""
+        chosen = np.asarray(indices)
+        # one memory copy per image in this thread: torch's indexing wakes its pool of threads for as little
+        return self._read(chosen), torch.from_numpy(self.labels.numpy().take(chosen))
 
-    def labels(self) -> Tensor:
-        """All labels, int64 [N]."""
-        return self._labels
+    @abstractmethod
+    def _read(self, chosen: np.ndarray) -> Tensor: ...
 
     def fingerprint(self) -> str:
         """A hash of what the set holds, for caches; computed once.
@@ -51,7 +55,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
         """
         if not self._fingerprint:
             digest = hashlib.sha256(self._content().encode())
-            digest.update(self._labels.numpy().data)
+            digest.update(self.labels.numpy().data)
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
@@ -60,46 +64,26 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]]):
 
 
 class MemorySet(ImageSet):
-    """Images in one tensor.
-
-    Args:
-        images: [N, C, H, W], uint8 pixels or floats.
-        labels: int64 [N].
-    """
+    """Images in one tensor [N, C, H, W], uint8 pixels or floats."""
 
     in_memory = True
+    images: Tensor
 
-    def __init__(self, images: Tensor, labels: Tensor):
-        super().__init__(labels)
-        self.images, self.dtype = images, images.dtype
-
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        chosen = np.asarray(indices)
-        # one memory copy per image in this thread: torch's indexing wakes its pool of threads for as little
-        images, labels = self.images.numpy().take(chosen, 0), self._labels.numpy().take(chosen)
-        return torch.from_numpy(images), torch.from_numpy(labels)
+    def _read(self, chosen: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.images.numpy().take(chosen, 0))
 
     def _content(self) -> str:
         return f"{tuple(self.images.shape)} {hashlib.sha256(self.images.contiguous().numpy().data).hexdigest()}"
 
 
 class StreamedSet(ImageSet):
-    """Images that are read when they are asked for.
-
-    Args:
-        images: reads them.
-        labels: int64 [N].
-    """
+    """Images that are read when they are asked for."""
 
     in_memory = False
+    images: Images
 
-    def __init__(self, images: Images, labels: Tensor):
-        super().__init__(labels)
-        self.images, self.dtype = images, images.dtype
-
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        chosen = np.asarray(indices)
-        return self.images.read(chosen.tolist()), torch.from_numpy(self._labels.numpy().take(chosen))
+    def _read(self, chosen: np.ndarray) -> Tensor:
+        return self.images.read(chosen.tolist())
 
     def _content(self) -> str:
         return self.images.fingerprint()

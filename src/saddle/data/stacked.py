@@ -82,7 +82,6 @@ class Stacked(DataModule):
         self.singles = SOURCES[source](**options | own)
 
     def prepare_data(self) -> None:
-        """Find or download the files of the grey images."""
         self.singles.prepare_data()
 
     def read(self) -> tuple[Split, Split | None]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy.io import loadmat
 from torchvision import datasets
 
 from saddle.data.base import Split
 from saddle.data.files import damaged
 from saddle.data.images import ArrayImages
 from saddle.data.public import Download, PublicData
-from saddle.errors import InputError
 
 
 class SVHN(PublicData):
-    """73,257 + 26,032 colour images of 32 x 32 pixels (Netzer et al., 2011); needs scipy (the extra `data`)."""
+    """73,257 + 26,032 colour images of 32 x 32 pixels (Netzer et al., 2011)."""
 
     title = "svhn"
     files = ("train_32x32.mat", "test_32x32.mat")
@@ -29,10 +29,6 @@ class SVHN(PublicData):
         return self._split(folder / "train_32x32.mat"), self._split(folder / "test_32x32.mat")
 
     def _split(self, path: Path) -> Split:
-        try:
-            from scipy.io import loadmat
-        except ImportError as error:
-            raise InputError("data=svhn needs scipy: pip install 'saddle-gan[data]'") from error
         try:
             content = loadmat(path, variable_names=["X", "y"])
             pixels, labels = content["X"], content["y"].ravel()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
+from torch.utils.data import Dataset, Sampler
 
 from saddle.config.folders import find_images
 from saddle.data.base import DataModule, Split
@@ -67,11 +68,9 @@ class Unpaired(DataModule):
         """The training part of a domain (0 is A), and its test part where there is one, at a resolution."""
 
     def read(self) -> tuple[Split, Split | None]:
-        """Both parts of B."""
         return self.read_domain(B, self.resolution)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read both domains."""
         if hasattr(self, "domains"):
             return
         super().setup(stage)
@@ -98,38 +97,25 @@ class Unpaired(DataModule):
         return Loader(Pairs(*self.domains), order, self.workers)
 
 
-class Pairs(ImageSet):
-    """Every image of A with every image of B: pair number i * len(b) + j is image i of A on top of image j of B.
+class Pairs(Dataset[tuple[Tensor, Tensor]]):
+    """Every image of A with every image of B: pair (i, j) is image i of A on top of image j of B.
 
     Args:
         a, b: images of one size; the labels of a pair are 0.
     """
 
-    dtype = torch.uint8
-
     def __init__(self, a: ImageSet, b: ImageSet):
-        super().__init__(torch.zeros(0, dtype=torch.int64))
         self.a, self.b = a, b
         self.in_memory = a.in_memory and b.in_memory
 
-    def __len__(self) -> int:
-        return len(self.a) * len(self.b)
-
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        i, j = np.divmod(np.asarray(indices), len(self.b))
-        tops, bottoms = self.a.__getitems__(i.tolist())[0], self.b.__getitems__(j.tolist())[0]
+    def __getitems__(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        i, j = zip(*indices, strict=True)
+        tops, bottoms = self.a.__getitems__(i)[0], self.b.__getitems__(j)[0]
         return torch.cat([tops, bottoms], -2), torch.zeros(len(i), dtype=torch.int64)
 
-    def labels(self) -> Tensor:
-        """Zeros, int64 [N]."""
-        return torch.zeros(len(self), dtype=torch.int64)
 
-    def _content(self) -> str:
-        return f"{self.a.fingerprint()} {self.b.fingerprint()}"
-
-
-class Pairings(Iterations):
-    """The numbers of the pairs of one iteration after the other, for one process, without end.
+class Pairings(Sampler[list[tuple[int, int]]]):
+    """The pairs of one iteration after the other, for one process, without end: the number in A and that in B of each.
 
     Each domain's images come in the order that `Iterations` gives to them alone, so every epoch of a domain shows each
     of its images once, whatever the size of the other one.
@@ -143,16 +129,14 @@ class Pairings(Iterations):
     """
 
     def __init__(self, sizes: tuple[int, int], seed: int, share: Share, d_steps: int = 1, start: int = 0):
-        super().__init__(sizes[A] * sizes[B], seed, share, d_steps, start)
         # no run has a negative seed, so the order of B is that of no run's A
         self.orders = [
             Iterations(size, own, share, d_steps, start) for size, own in zip(sizes, (seed, -1 - seed), strict=True)
         ]
-        self.second = sizes[B]
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for tops, bottoms in zip(*self.orders, strict=True):
-            yield [i * self.second + j for i, j in zip(tops, bottoms, strict=True)]
+            yield list(zip(tops, bottoms, strict=True))
 
 
 class UnpairedFolder(Unpaired):
@@ -162,11 +146,6 @@ class UnpairedFolder(Unpaired):
     """
 
     def prepare_data(self) -> None:
-        """Find the folders.
-
-        Raises:
-            InputError: if there are none.
-        """
         if first_with([self.path], ["trainA", "trainB"]) is None:
             raise InputError(
                 f"data.path={self.path}: give a folder with trainA and trainB, and testA and testB if there are test "
