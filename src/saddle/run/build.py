@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torchmetrics import Metric
 
 from saddle.config.check import length
-from saddle.config.instantiate import instantiate
+from saddle.config.instantiate import instantiate, locate
 from saddle.data.base import DataModule
 from saddle.discriminator import Discriminator, MinibatchFeatures
 from saddle.errors import InputError
@@ -94,7 +94,7 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     known["metrics"] = build_metrics(cfg.metrics)
     callbacks = []
     for node in cfg.callbacks.values():
-        takes = inspect.signature(get_class(node._target_)).parameters
+        takes = inspect.signature(locate(node._target_)).parameters
         callbacks.append(instantiate(node)(**{k: v for k, v in known.items() if k in takes}))
     return callbacks
 

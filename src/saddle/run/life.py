@@ -198,15 +198,10 @@ def frechet_of(scores: Mapping[str, float]) -> float | None:
 
 
 def collapsed(scores: Mapping[str, float], best_frechet: float | None) -> bool:
-    """Whether the generator has collapsed.
+    """Whether the generator has collapsed, by its final scores and the run's best Frechet distance.
 
-    Args:
-        scores: the final ones.
-        best_frechet: the run's best Frechet distance.
-
-    Returns:
-        True if the classes that it draws (exp of the entropy of their histogram) are under half of the real set's, or
-        its Frechet distance is over ten times the run's best.
+    It has if the classes that it draws (exp of the entropy of their histogram) are under half of the real set's, or its
+    Frechet distance is over ten times the run's best.
     """
     if CLASSES in scores and REAL_CLASSES in scores and scores[CLASSES] < COLLAPSED_CLASSES * scores[REAL_CLASSES]:
         return True
