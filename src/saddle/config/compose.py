@@ -28,12 +28,9 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
 class Composer:
-    """Composes configs of one folder; a context manager, because Hydra keeps one such folder per process.
+    """Composes configs of the folder `conf` and of a search path; `config_name` is the primary one, without its ending.
 
-    Args:
-        conf: the folder with the configs.
-        config_name: the primary config, without its ending.
-        searchpath: further folders with configs.
+    A context manager, because Hydra keeps one such folder per process.
     """
 
     def __init__(self, conf: Path, config_name: str, searchpath: Sequence[str] = ()):

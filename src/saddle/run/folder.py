@@ -61,23 +61,14 @@ def make_unique(path: Path) -> Path:
 
 
 class RunFolder:
-    """What a run leaves behind.
-
-    Args:
-        path: the folder; need not exist yet.
-
-    Attributes:
-        config_file: the resolved, complete config.
-        results_file: how the run ended, and its figures.
-        checkpoints: folder with last.ckpt, previous.ckpt and best.ckpt.
-        samples: folder with the sample grids.
-    """
+    """What a run leaves behind in a folder, which need not exist yet."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.config_file = self.path / "config.yaml"
-        self.results_file = self.path / "results.json"
-        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
+        self.config_file = self.path / "config.yaml"  # resolved and complete
+        self.results_file = self.path / "results.json"  # how the run ended, and its figures
+        self.checkpoints = self.path / "checkpoints"  # last.ckpt, previous.ckpt and best.ckpt
+        self.samples = self.path / "samples"  # the sample grids
 
     def begin(self, config: Mapping[str, Any]) -> None:
         """Write the config of a run that starts or goes on here; how the run ended before is forgotten."""

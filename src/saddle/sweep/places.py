@@ -57,10 +57,7 @@ def place_of(config: dict[str, Any] | None) -> Here | Submitit | Ray:
 class Tree(Started):
     """A job as a child process in a session of its own, and all that it starts; it holds the sweep's lock too.
 
-    Args:
-        sweep: whose job it is.
-        job: to start; what it says goes into the output.log of its folder.
-        environment: variables beside `Sweep.environment`.
+    What it says goes into the output.log of its folder. Its `environment` is added to that of `Sweep.environment`.
     """
 
     def __init__(self, sweep: Sweep, job: Job, **environment: str):

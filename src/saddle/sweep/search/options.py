@@ -109,10 +109,7 @@ def make(what: Mapping[str, Any], **more: Any) -> Any:
 
 
 def validate(space: Space, options: Options, check: Check) -> int:
-    """Check the space, and the configs of cells all over it.
-
-    Returns:
-        How many jobs run at once.
+    """Check the space, and the configs of cells all over it; how many jobs run at once.
 
     Raises:
         InputError: naming the cell that is wrong.
