@@ -43,7 +43,7 @@ class Life(Callback):
 
     def __init__(self, folder: RunFolder, iterations: int | None, minutes: float | None, log_every: int):
         self.folder, self.iterations, self.minutes, self.log_every = folder, iterations, minutes, log_every
-        self.status = "done"  # how the run ended, or "preempted" or "interrupted"
+        self.status = "done"  # how the run ended; or "preempted", or "interrupted"
         self.stopwatch = Stopwatch()  # runs while training does
         self.best_frechet: float | None = None
         self.peak_memory = 0

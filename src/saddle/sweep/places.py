@@ -83,7 +83,7 @@ class Tree(Started):
     def end(self, patient: bool = False) -> None:
         """As `Started.end`; in a signal's handler too, where Popen.wait could wait for what the handler interrupted.
 
-        One that is `patient` grants it all the time that it takes to save.
+        With `patient` it has all the time that it takes to save.
         """
         self.tell(signal.SIGTERM)
         limit = math.inf if patient else time.monotonic() + GRACE_SECONDS

@@ -44,7 +44,9 @@ def begin(config: DictConfig, arguments: Sequence[str]) -> None:
 
 
 def prepare(hydra_config: DictConfig, arguments: Sequence[str]) -> tuple[Space, Options, Check, int]:
-    """What a sweeper's config and the command line, which wins, ask for: the last is how many jobs run at once.
+    """What is searched and how, what refuses the config of a wrong job, and how many jobs run at once.
+
+    A sweeper's config says so, and the command line, which wins.
 
     Raises:
         InputError: if anything is wrong.
