@@ -35,9 +35,7 @@ Training = Callable[[DictConfig, RunFolder], str]
 def main(task: Task, config_name: str) -> None:
     """Run a command that makes no run: compose its config, check it, call `task(config)`, exit.
 
-    Args:
-        task: a function of a script in the folder beside `conf/`, e.g. src/evaluate.py.
-        config_name: the primary config in `conf/`.
+    The task is a function of a script in the folder beside `conf/`, e.g. src/evaluate.py.
     """
 
     def run(composer: Composer, overrides: list[str]) -> int:
@@ -50,10 +48,7 @@ def main(task: Task, config_name: str) -> None:
 def main_training(task: Training, config_name: str = "train") -> None:
     """Run the command that makes runs: as `main`, with a run folder, resuming, sweeps and results.
 
-    Args:
-        task: a function of (config, run folder) that trains and returns how the run ended: "done", "preempted" or
-            "interrupted".
-        config_name: the primary config in `conf/`.
+    The task trains and returns how the run ended: "done", "preempted" or "interrupted".
     """
     signals.install()
     sys.exit(dispatch(task, config_name, lambda composer, overrides: train(task, composer, overrides)))

@@ -6,7 +6,8 @@ comment beside that default), and whether the parts fit each other (`RULES`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,15 +44,9 @@ def length(cfg: Mapping[str, Any] | DictConfig) -> tuple[int | None, float | Non
 
 
 def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) -> dict[str, Any]:
-    """Compose a config and check it.
+    """The checked config of a command line: resolved and plain, with the names of the chosen options under `choices`.
 
-    Args:
-        composer: of the folder with the configs.
-        overrides: the command line.
-        rules: check too whether the parts fit each other.
-
-    Returns:
-        The config, resolved and plain, with the names of the chosen options under `choices`.
+    Without `rules` it is not checked whether the parts fit each other.
 
     Raises:
         InputError: naming the first thing that is wrong.
@@ -62,15 +57,13 @@ def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) ->
         if key not in reference:
             raise InputError(f"there is no option {key}{near(key, [*reference])}")
     for key in (parse(text).key_or_group for text in overrides):  # first, so that an error names what was typed
-        value, found = _select(config, key)
-        if found and not isinstance(value, dict):
+        value = get(config, key, missing={})  # a group, or deleted
+        if not isinstance(value, dict):
             check_types(value, get(reference, key), key)
     check_types(config, reference)
     check_ranges(config, composer.ranges(overrides))
     config["choices"] = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
-    config["choices"] |= {
-        group: list(config[group]) for group in LISTS if group in config
-    }  # which Hydra does not record
+    config["choices"] |= {group: list(config[group]) for group in LISTS if group in config}  # Hydra records none
     if rules:
         check_rules(config)
     return config
@@ -95,8 +88,8 @@ def check_types(value: Any, default: Any, key: str = "") -> None:
 def check_ranges(config: Mapping[str, Any], ranges: Mapping[str, Kind]) -> None:
     """Refuse values outside the ranges that the comments of the yaml files state; null and "auto" are for the code."""
     for key, allowed in ranges.items():
-        value, found = _select(config, key)
-        if found and value is not None and value != "auto" and not allowed.accepts(value):
+        value = get(config, key)
+        if value is not None and value != "auto" and not allowed.accepts(value):
             raise InputError(f"{key}={_show(value)}: must be {allowed.words}")
 
 
@@ -115,16 +108,6 @@ def kind_of(default: Any) -> Kind:
     return Kind("a list" if isinstance(default, list) else "options", lambda value: isinstance(value, type(default)))
 
 
-def _select(config: Mapping[str, Any], key: str) -> tuple[Any, bool]:
-    """The value under a dotted key, and whether there is one."""
-    value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None, False
-        value = value[part]
-    return value, True
-
-
 def _show(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -134,9 +117,14 @@ def _show(value: Any) -> str:
 Config = Mapping[str, Any]
 
 
-def get(config: Config, key: str) -> Any:
-    """The value under a dotted key, or None."""
-    return _select(config, key)[0]
+def get(config: Config, key: str, missing: Any = None) -> Any:
+    """The value under a dotted key, or `missing`."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return missing
+        value = value[part]
+    return value
 
 
 def chosen(config: Config, group: str) -> str:
@@ -151,146 +139,111 @@ def processes(config: Config) -> int | None:
     return count * nodes if is_int(count) and count > 0 else None
 
 
-def needs_labels(config: Config) -> str | None:
-    """A model that needs labels gets them."""
-    needed = any(get(config, f"model{part}.needs_labels") for part in ("", ".generator.facts", ".head.facts"))
-    if needed and not get(config, "data.classes"):
-        return f"{chosen(config, 'model')} needs labels, and {chosen(config, 'data')} has none (data.classes=0)"
-    return None
-
-
-def resolution_supported(config: Config) -> str | None:
-    """Both networks are made for the data's resolution."""
-    resolution = get(config, "data.resolution")
+def model_suits_data(config: Config) -> Iterator[str]:
+    """A model that needs labels, or two domains, gets them, and both networks are made for the data's resolution."""
+    model, data, resolution = chosen(config, "model"), chosen(config, "data"), get(config, "data.resolution")
+    needs_labels = any(get(config, f"model{part}.needs_labels") for part in ("", ".generator.facts", ".head.facts"))
+    if needs_labels and not get(config, "data.classes"):
+        yield f"{model} needs labels, and {data} has none (data.classes=0)"
     for part in ("generator", "trunk"):
         supported = get(config, f"model.{part}.facts.resolutions")
         if supported and resolution not in supported:
-            listed = ", ".join(map(str, supported))
-            remedy = f"model/{part}=mlp takes any"
-            return f"data.resolution={resolution}: {chosen(config, f'model/{part}')} supports {listed}; {remedy}"
-    return None
+            listed, remedy = ", ".join(map(str, supported)), f"model/{part}=mlp takes any"
+            yield f"data.resolution={resolution}: {chosen(config, f'model/{part}')} supports {listed}; {remedy}"
+    domains = get(config, "model.domains")
+    if domains and domains != get(config, "data.domains"):
+        remedy = "data=unpaired_digits, or data=unpaired_folder data.path=DIR"
+        yield f"{model} translates between two domains, and {data} has one: {remedy}"
 
 
-def conditioning_supported(config: Config) -> str | None:
+def loss_suits_model(config: Config) -> Iterator[str]:
+    """A loss gets what it reads: a model's own game is played on some losses only, an energy is a reconstruction error,
+    and a loss that pairs generated images with real ones needs all of them.
+    """
+    loss, supported, top_k = chosen(config, "loss"), get(config, "model.losses"), get(config, "model.top_k")
+    if supported and get(config, "choices.loss") not in supported:
+        yield f"{loss}: {chosen(config, 'model')} is a game of its own, on loss={', '.join(supported)}"
+    if get(config, "loss.facts.needs_reconstruction") and not get(config, "model.head.facts.reconstructs"):
+        yield (
+            f"{loss} reads the reconstruction error of an autoencoder, and {chosen(config, 'model/head')} has none: "
+            "model=ebgan, or model/head=reconstruction"
+        )
+    if top_k is not None and top_k < 1 and get(config, "loss.facts.reads_real"):
+        yield f"model.top_k={top_k}: {loss} compares all images with real ones; leave it 1"
+
+
+def conditioning_supported(config: Config) -> Iterator[str]:
     """The generator can be conditioned in the way that is asked for."""
     how, supported = get(config, "model.g_conditioning"), get(config, "model.generator.facts.conditionings")
     if supported and how not in supported:
-        listed = ", ".join(map(str, supported))
-        return f"model.g_conditioning={how}: {chosen(config, 'model/generator')} has {listed}"
-    return None
+        yield f"model.g_conditioning={how}: {chosen(config, 'model/generator')} has {', '.join(map(str, supported))}"
 
 
-def loss_supported(config: Config) -> str | None:
-    """A model whose game is its own names the losses whose logits it plays on."""
-    supported = get(config, "model.losses")
-    if supported and get(config, "choices.loss") not in supported:
-        listed = ", ".join(supported)
-        return f"{chosen(config, 'loss')}: {chosen(config, 'model')} is a game of its own, on loss={listed}"
-    return None
-
-
-def domains_fit(config: Config) -> str | None:
-    """A model that translates between domains gets data with as many."""
-    needed = get(config, "model.domains")
-    if needed and needed != get(config, "data.domains"):
-        return (
-            f"{chosen(config, 'model')} translates between two domains, and {chosen(config, 'data')} has one: "
-            "data=unpaired_digits, or data=unpaired_folder data.path=DIR"
+def batch_divides(config: Config) -> Iterator[str]:
+    """Every process gets the same share of each micro-batch, in whole packs; no head asks for the label of a pack."""
+    batch, packing = get(config, "data.batch_size"), get(config, "model.packing") or 1
+    count, parts = processes(config) or 1, get(config, "trainer.accumulate") or 1
+    if batch is not None and (batch < 1 or batch % (count * parts)):
+        yield (
+            f"data.batch_size={batch} cannot be shared evenly by {count} processes with "
+            f"trainer.accumulate={parts}: choose a multiple of {count * parts}"
         )
-    return None
-
-
-def energy_of_reconstruction(config: Config) -> str | None:
-    """An energy is a reconstruction error."""
-    if get(config, "loss.facts.needs_reconstruction") and not get(config, "model.head.facts.reconstructs"):
-        return (
-            f"{chosen(config, 'loss')} reads the reconstruction error of an autoencoder, and "
-            f"{chosen(config, 'model/head')} has none: model=ebgan, or model/head=reconstruction"
-        )
-    return None
-
-
-def packing_fits(config: Config) -> str | None:
-    """Packs are whole on every process, and no head asks for the label of a pack."""
-    packing, batch = get(config, "model.packing") or 1, get(config, "data.batch_size") or 0
-    share = (processes(config) or 1) * (get(config, "trainer.accumulate") or 1)
-    if packing > 1 and batch % (packing * share):
-        return f"model.packing={packing}: data.batch_size={batch} must be a multiple of {packing * share}"
+    if packing > 1 and (batch or 0) % (packing * count * parts):
+        yield f"model.packing={packing}: data.batch_size={batch} must be a multiple of {packing * count * parts}"
     if packing > 1 and get(config, "model.head.facts.needs_labels"):
-        return f"model.packing={packing}: {chosen(config, 'model/head')} reads one label an image; add model/head=none"
-    return None
+        yield f"model.packing={packing}: {chosen(config, 'model/head')} reads one label an image; add model/head=none"
 
 
-def top_k_fits(config: Config) -> str | None:
-    """A loss that pairs generated images with real ones needs all of them."""
-    top_k = get(config, "model.top_k")
-    if top_k is not None and top_k < 1 and get(config, "loss.facts.reads_real"):
-        return f"model.top_k={top_k}: {chosen(config, 'loss')} compares all images with real ones; leave it 1"
-    return None
-
-
-def batch_divides(config: Config) -> str | None:
-    """Every process gets the same share of each micro-batch."""
-    batch, count, parts = get(config, "data.batch_size"), processes(config), get(config, "trainer.accumulate") or 1
-    if batch is not None and (batch < 1 or batch % ((count or 1) * parts)):
-        return (
-            f"data.batch_size={batch} cannot be shared evenly by {count or 1} processes with "
-            f"trainer.accumulate={parts}: choose a multiple of {(count or 1) * parts}"
-        )
-    return None
-
-
-def gradient_penalty_without_batch_norm(config: Config) -> str | None:
+def samples_are_apart(config: Config) -> Iterator[str]:
     """A penalty on each sample's gradient needs a D in which samples do not influence each other."""
-    per_sample = [
-        name for name in get(config, "penalty") or {} if get(config, f"penalty.{name}.facts.per_sample_gradient")
-    ]
-    if per_sample and get(config, "model.d_norm") == "batch":
-        return (
-            f"penalty {per_sample[0]} takes each sample's gradient, and batch norm in D mixes the samples: "
-            "add model.d_norm=none"
-        )
-    if per_sample and get(config, "model.minibatch"):
-        return (
-            f"penalty {per_sample[0]} takes each sample's gradient, and minibatch discrimination mixes the samples: "
-            "leave model.minibatch 0"
-        )
-    return None
+    for name in get(config, "penalty") or {}:
+        if get(config, f"penalty.{name}.facts.per_sample_gradient"):
+            reads = f"penalty {name} takes each sample's gradient, and"
+            if get(config, "model.d_norm") == "batch":
+                yield f"{reads} batch norm in D mixes the samples: add model.d_norm=none"
+            if get(config, "model.minibatch"):
+                yield f"{reads} minibatch discrimination mixes the samples: leave model.minibatch 0"
 
 
-def monitor_is_produced(config: Config) -> str | None:
+def monitor_is_produced(config: Config) -> Iterator[str]:
     """The monitored score is one that the chosen metrics log."""
     monitor = get(config, "checkpoint.monitor")
-    if monitor is None:
-        return None
+    if monitor is not None and (missing := unproduced(config, monitor)):
+        yield f"checkpoint.monitor={monitor}: {missing}"
+
+
+def unproduced(config: Config, score: str) -> str | None:
+    """That no chosen metric or callback logs a score, with the near match; None if one does."""
     produced = scores(config)
-    if monitor in produced:
+    if score in produced:
         return None
     listed = ", ".join(produced) or "none; choose metrics="
-    return f"checkpoint.monitor={monitor}: no chosen metric logs it{near(monitor, produced)} (scores: {listed})"
+    return f"no chosen metric logs {score}{near(score, produced)} (scores: {listed})"
 
 
 def scores(config: Config) -> list[str]:
-    """The keys that metrics and callbacks log: `facts.scores` of their yaml, of a metric without it its name."""
-    keys: list[str] = []
-    for name in get(config, "callbacks") or {}:
-        keys += get(config, f"callbacks.{name}.facts.scores") or []
-    for name in get(config, "metrics") or {}:
-        keys += get(config, f"metrics.{name}.facts.scores") or [name]
-    return [f"eval/{key}" for key in keys]
+    """The keys under which metrics and callbacks log their scores."""
+    return [f"eval/{score}" for score, _ in logged(config)]
 
 
-RULES: Sequence[Callable[[Config], str | None]] = (
-    needs_labels,
-    resolution_supported,
+def logged(config: Config) -> Iterator[tuple[str, Config]]:
+    """The scores that callbacks and metrics log, and what else the yaml of each states as facts.
+
+    They are those of `facts.scores`; of a metric without it, its name.
+    """
+    for group in ("callbacks", "metrics"):
+        for name, node in (config.get(group) or {}).items():
+            facts = get(node, "facts") or {}
+            for score in facts.get("scores") or ([name] if group == "metrics" else []):
+                yield str(score), facts
+
+
+RULES: Sequence[Callable[[Config], Iterator[str]]] = (
+    model_suits_data,
     conditioning_supported,
-    loss_supported,
-    domains_fit,
-    energy_of_reconstruction,
+    loss_suits_model,
     batch_divides,
-    packing_fits,
-    top_k_fits,
-    gradient_penalty_without_batch_norm,
+    samples_are_apart,
     monitor_is_produced,
 )
 
@@ -301,6 +254,5 @@ def check_rules(config: Config) -> None:
     Raises:
         InputError: with the first rule's complaint.
     """
-    for rule in RULES:
-        if complaint := rule(config):
-            raise InputError(complaint)
+    for complaint in chain.from_iterable(rule(config) for rule in RULES):
+        raise InputError(complaint)

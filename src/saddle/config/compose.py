@@ -28,12 +28,9 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
 class Composer:
-    """Composes configs of one folder; a context manager, because Hydra keeps one such folder per process.
+    """Composes configs of the folder `conf` and of a search path; `config_name` is the primary one, without its ending.
 
-    Args:
-        conf: the folder with the configs.
-        config_name: the primary config, without its ending.
-        searchpath: further folders with configs.
+    A context manager, because Hydra keeps one such folder per process.
     """
 
     def __init__(self, conf: Path, config_name: str, searchpath: Sequence[str] = ()):
@@ -45,19 +42,15 @@ class Composer:
 
     def __enter__(self) -> Composer:
         GlobalHydra.instance().clear()
-        self._forget_plugins()
+        Plugins.instance()  # loads them; Hydra would hold the launchers in `conf` to plugins' of the same name
+        launchers = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+        for path in (self.conf / "hydra" / "launcher").glob("*.yaml"):
+            launchers.pop(path.name, None)
         hydra.initialize_config_dir(str(self.conf), job_name=self.config_name, version_base="1.3")
         return self
 
     def __exit__(self, *exception: object) -> None:
         GlobalHydra.instance().clear()
-
-    def _forget_plugins(self) -> None:
-        """Let the launchers in `conf` stand for themselves: Hydra would hold them to plugins' of the same name."""
-        Plugins.instance()  # loads them
-        launchers = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
-        for path in (self.conf / "hydra" / "launcher").glob("*.yaml"):
-            launchers.pop(path.name, None)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The config of these overrides, with its `hydra` node.
@@ -68,8 +61,7 @@ class Composer:
         key = tuple(overrides)
         if key not in self._composed:
             try:
-                words = [*self._always, *overrides]
-                cfg = hydra.compose(self.config_name, words, return_hydra_config=True)
+                cfg = hydra.compose(self.config_name, [*self._always, *overrides], return_hydra_config=True)
             except COMPOSITION_ERRORS as error:
                 raise InputError(self.explain(error, overrides)) from None
             self._settle(cfg, overrides)
@@ -90,7 +82,7 @@ class Composer:
                 continue
             if named or not self._choices_with(key):
                 known = (name for name, _ in keys_of(cfg) if not any(within(name, stray) for stray in strays))
-                raise InputError(f"there is no option {[*named, key][0]}{self._hint([*named, key][0], known)}")
+                raise InputError(self._unknown([*named, key][0], known))
             parent, _, name = key.rpartition(".")
             with open_dict(cfg):
                 del OmegaConf.select(cfg, parent)[name]
@@ -183,43 +175,38 @@ class Composer:
         """One line on what Hydra could not compose; in a sweep, an override may have several values."""
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
-        if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-            return self._missing(error)
+        if isinstance(error, MissingConfigException):
+            group, _, name = str(error.missing_cfg_file).rpartition("/")
+            if group:
+                options = self._loader.get_group_options(group)
+                listed = ", ".join(options) or "none"
+                return f"{group}={name}: no such {group}{near(name, options)} (there are: {listed})"
         for text in overrides:
             if ambiguous(text) and not sweep:
                 return f"{text} names several values: add -m to sweep over them, or write a list as key=[a,b]"
         key = getattr(error.__cause__ or error, "full_key", None)
         if isinstance(error.__cause__, MissingMandatoryValue) or isinstance(error, MissingMandatoryValue):
             return f"{key} must be given: {key}=..."
-        unknown = next((o.key_or_group for o in map(parse, overrides) if key and o.key_or_group.startswith(key)), None)
-        named = unknown or self._unmatched(str(error), overrides)
-        if named:
+        typed, message = [override.key_or_group for override in map(parse, overrides)], str(error)
+        unknown = [word for word in typed if key and word.startswith(key)]
+        unknown += [word for word in typed if f"'{word}'" in message or f"{word}=" in message]  # on the defaults list
+        if unknown:
             try:
                 known = [name for name, _ in keys_of(self.reference(overrides))]
             except (InputError, *COMPOSITION_ERRORS):
                 known = []
-            return f"there is no option {named}{self._hint(named, known)}"
+            return self._unknown(unknown[0], known)
         return first_line(error.__cause__ or error) or first_line(error)
 
-    def _missing(self, error: MissingConfigException) -> str:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        if not group:
-            return first_line(error)
-        options = self._loader.get_group_options(group)
-        return f"{group}={name}: no such {group}{near(name, options)} (there are: {', '.join(options) or 'none'})"
-
-    def _unmatched(self, message: str, overrides: Sequence[str]) -> str | None:
-        """The group that a message about the defaults list complains of."""
-        keys = [override.key_or_group for override in map(parse, overrides)]
-        return next((key for key in keys if f"'{key}'" in message or f"{key}=" in message), None)
-
-    def _hint(self, key: str, options: Iterable[str]) -> str:
+    def _unknown(self, key: str, options: Iterable[str]) -> str:
+        """That there is no option `key`, and which of `options`, or of those of other choices, may be meant."""
         known = [name for name in (*options, *self.groups()) if not within(name, "hydra")]
+        hint = near(key, known) or near(key.rpartition(".")[2], {name.rpartition(".")[2]: name for name in known})
         if key in known:  # Hydra wants a plus before what adds to a mapping
-            return f" that takes new entries so: write '+{key}=...'"
-        if choices := self._choices_with(key):
-            return f"; {' or '.join(choices)} has it"
-        return near(key, known) or near(key.rpartition(".")[2], {name.rpartition(".")[2]: name for name in known})
+            hint = f" that takes new entries so: write '+{key}=...'"
+        elif choices := self._choices_with(key):
+            hint = f"; {' or '.join(choices)} has it"
+        return f"there is no option {key}{hint}"
 
 
 def parse(override: str) -> Override:
@@ -262,7 +249,7 @@ def within(key: str, node: str) -> bool:
 
 def near(word: str, words: Iterable[str]) -> str:
     """ "; did you mean ...?" with the closest of `words` (of a mapping: with its value), or nothing."""
-    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word, list(words), n=1)
     if not found:
         return ""
     return f"; did you mean {words[found[0]] if isinstance(words, Mapping) else found[0]}?"

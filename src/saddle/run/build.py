@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torchmetrics import Metric
 
 from saddle.config.check import length
-from saddle.config.instantiate import instantiate
+from saddle.config.instantiate import instantiate, locate
 from saddle.data.base import DataModule
 from saddle.discriminator import Discriminator, MinibatchFeatures
 from saddle.errors import InputError
@@ -90,11 +90,11 @@ def build_discriminator(cfg: DictConfig) -> Discriminator:
 def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     """The callbacks of the configuration, in its order."""
     iterations, minutes = length(cfg)
-    known: dict[str, Any] = {"folder": str(folder), "iterations": iterations, "minutes": minutes}
-    known["metrics"] = build_metrics(cfg.metrics)
+    metrics = build_metrics(cfg.metrics)
+    known = {"folder": str(folder), "iterations": iterations, "minutes": minutes, "metrics": metrics}
     callbacks = []
     for node in cfg.callbacks.values():
-        takes = inspect.signature(get_class(node._target_)).parameters
+        takes = inspect.signature(locate(node._target_)).parameters
         callbacks.append(instantiate(node)(**{k: v for k, v in known.items() if k in takes}))
     return callbacks
 
@@ -149,9 +149,7 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], logg
 def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN]:
     """The config and the trained model of a run folder, in eval mode, on the GPU where there is one.
 
-    Args:
-        folder: the run folder.
-        weights: "last" or "best" checkpoint.
+    Its weights are those of the "last" or the "best" checkpoint.
 
     Raises:
         InputError: if the folder holds no run, or not this checkpoint, or it is damaged.

@@ -52,11 +52,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Load a checkpoint; never more than tensors and plain data, whatever `weights_only` says.
-
-        Raises:
-            InputError: if it is damaged, or holds something else.
-        """
+        """As the function `load_checkpoint`: never more than tensors and plain data, whatever `weights_only` says."""
         return load_checkpoint(path, map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:

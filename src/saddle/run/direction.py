@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from saddle.config.check import logged
+
 CONF = Path(__file__).parents[3] / "conf"
 SPEEDS = frozenset({"images_per_second"})  # what a run logs of itself, without any yaml
 
@@ -22,11 +24,7 @@ def higher_is_better(score: str, config: Mapping[str, Any] | None = None) -> boo
     """Whether more of a score is better, for example of `eval/inception_score`.
 
     What is derived of a score, such as `precision_b_to_a` or `inception_score_real`, is as good as the score itself,
-    unless it is named.
-
-    Args:
-        score: its name, with or without what is before the slash.
-        config: of a run that logs it, for metrics that this repository has not.
+    unless it is named. The `config` of a run that logs it tells of metrics that this repository has not.
     """
     name = score.rsplit("/", 1)[-1]
     known = {**shipped(), **dict(directions(config or {}))}
@@ -46,10 +44,6 @@ def shipped() -> Mapping[str, bool]:
 
 def directions(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """The scores that the metrics and callbacks of a config log, and whether more of each is better."""
-    for group in ("metrics", "callbacks"):
-        for name, node in (config.get(group) or {}).items():
-            if isinstance(node, Mapping):
-                facts = node.get("facts") or {}
-                higher = facts.get("higher_is_better") or []
-                for score in facts.get("scores") or ([name] if group == "metrics" else []):
-                    yield str(score), higher is True or (higher is not False and score in higher)
+    for score, facts in logged(config):
+        higher = facts.get("higher_is_better")
+        yield score, higher is True or score in (higher or ())

@@ -34,22 +34,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # so that the new name survives a power cut
+    finally:
+        os.close(descriptor)
 
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace a text file at once."""
     with replacing(path) as file:
         file.write(text.encode())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_unique(path: Path) -> Path:
@@ -66,23 +61,14 @@ def make_unique(path: Path) -> Path:
 
 
 class RunFolder:
-    """What a run leaves behind.
-
-    Args:
-        path: the folder; need not exist yet.
-
-    Attributes:
-        config_file: the resolved, complete config.
-        results_file: how the run ended, and its figures.
-        checkpoints: folder with last.ckpt, previous.ckpt and best.ckpt.
-        samples: folder with the sample grids.
-    """
+    """What a run leaves behind in a folder, which need not exist yet."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.config_file = self.path / "config.yaml"
-        self.results_file = self.path / "results.json"
-        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
+        self.config_file = self.path / "config.yaml"  # resolved and complete
+        self.results_file = self.path / "results.json"  # how the run ended, and its figures
+        self.checkpoints = self.path / "checkpoints"  # last.ckpt, previous.ckpt and best.ckpt
+        self.samples = self.path / "samples"  # the sample grids
 
     def begin(self, config: Mapping[str, Any]) -> None:
         """Write the config of a run that starts or goes on here; how the run ended before is forgotten."""
@@ -123,15 +109,10 @@ class RunFolder:
         write_atomic(self.results_file, json.dumps(finite, indent=2) + "\n")
 
     def end(self, status: str, error: BaseException | None, first: bool) -> str:
-        """Write down how the run ended. Of several processes that fail, the first one's error is kept.
+        """Write down how the run ended, and return it by all that is known: a key of `EXIT_STATUS`.
 
-        Args:
-            status: a key of `EXIT_STATUS`.
-            error: what ended the run, or None.
-            first: whether this is the process that writes; another one writes only that it failed.
-
-        Returns:
-            How the run ended, by all that is known.
+        Of several processes that fail, the first one's error is kept. One that is not the `first` writes only that it
+        failed.
         """
         known = self.results().get("status")
         if status == "failed" and known in FAULTS:

@@ -42,11 +42,7 @@ def is_first_process() -> bool:
 
 
 def refuse_other_count(config: Mapping[str, Any]) -> None:
-    """Compare the processes that were started with those of the config.
-
-    Raises:
-        InputError: if they are not as many.
-    """
+    """Raise an InputError if the processes that were started are not as many as those of the config."""
     known, wanted = launched(), processes(config)
     if known is not None and wanted is not None and known[1] != wanted:
         raise InputError(
@@ -58,10 +54,7 @@ def refuse_other_count(config: Mapping[str, Any]) -> None:
 def new_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder:
     """The folder of a new run, the same for all its processes.
 
-    Args:
-        config: of the run.
-        wanted: `hydra.run.dir`.
-        given: whether the user named it; else the first process makes it, unique by a suffix.
+    It is `wanted` where the user has given it; else the first process makes it, unique by a suffix.
 
     Raises:
         InputError: if it holds a run, or this process cannot know the folder that another one made.
@@ -84,10 +77,6 @@ def new_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder
 
 def agree(first: bool, make: Callable[[], Path]) -> Path:
     """The folder that the first process makes, on every process.
-
-    Args:
-        first: whether this is the first process.
-        make: makes the folder; called by the first one.
 
     Raises:
         InputError: if the address is not known, or the first process does not answer.

@@ -39,16 +39,12 @@ class Life(Callback):
         iterations: at which the run ends, or None.
         minutes: of training after which the run ends, or None.
         log_every: iterations between two rows of timing.csv.
-
-    Attributes:
-        status: how the run ended: "done", "preempted" or "interrupted".
-        stopwatch: runs while training does.
     """
 
     def __init__(self, folder: RunFolder, iterations: int | None, minutes: float | None, log_every: int):
         self.folder, self.iterations, self.minutes, self.log_every = folder, iterations, minutes, log_every
-        self.status = "done"
-        self.stopwatch = Stopwatch()
+        self.status = "done"  # how the run ended; or "preempted", or "interrupted"
+        self.stopwatch = Stopwatch()  # runs while training does
         self.best_frechet: float | None = None
         self.peak_memory = 0
         self._steps = 0  # of this process
@@ -99,8 +95,7 @@ class Life(Callback):
         self.see_scores(pl_module)
         if iteration % self.log_every == 0:
             self.log_timing(trainer.loggers, iteration)
-        status = self.end(trainer, pl_module, iteration)
-        if status is not None:
+        if status := self.end(trainer, pl_module, iteration):
             self.status = status
             trainer.should_stop = True
             self.stopwatch.stop()
@@ -198,15 +193,10 @@ def frechet_of(scores: Mapping[str, float]) -> float | None:
 
 
 def collapsed(scores: Mapping[str, float], best_frechet: float | None) -> bool:
-    """Whether the generator has collapsed.
+    """Whether the generator has collapsed, by its final scores and the run's best Frechet distance.
 
-    Args:
-        scores: the final ones.
-        best_frechet: the run's best Frechet distance.
-
-    Returns:
-        True if the classes that it draws (exp of the entropy of their histogram) are under half of the real set's, or
-        its Frechet distance is over ten times the run's best.
+    It has if the classes that it draws (exp of the entropy of their histogram) are under half of the real set's, or its
+    Frechet distance is over ten times the run's best.
     """
     if CLASSES in scores and REAL_CLASSES in scores and scores[CLASSES] < COLLAPSED_CLASSES * scores[REAL_CLASSES]:
         return True

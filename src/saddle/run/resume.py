@@ -19,12 +19,8 @@ CHANGEABLE = ("iterations", "minutes", "trainer", "logger")
 def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any], RunFolder]:
     """The config and the folder of the run that `resume=DIR` names.
 
-    The config is the one in the folder. What was computed from `iterations`, `minutes` or the trainer when the run
-    began keeps its value.
-
-    Args:
-        composer: to compose what is changed, so that it is checked as in a new run.
-        overrides: the command line.
+    The config is the one in the folder; what the command line changes is composed and checked as in a new run. What
+    was computed from `iterations`, `minutes` or the trainer when the run began keeps its value.
 
     Raises:
         InputError: if DIR holds no run, or anything is changed that must stay.
@@ -52,11 +48,7 @@ def root_of(override: str) -> str:
 
 
 def refuse_changes(overrides: Sequence[str], folder: Path) -> None:
-    """Refuse to change what makes the run what it is.
-
-    Raises:
-        InputError: naming the override.
-    """
+    """Raise an InputError that names an override that would change what makes the run what it is."""
     for text in overrides:
         parsed = parse(text)
         if parsed.key_or_group == "hydra.run.dir" and Path(str(parsed.value())).resolve() != folder.resolve():

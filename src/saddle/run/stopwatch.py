@@ -11,22 +11,17 @@ from lightning.pytorch import Trainer
 
 
 class Stopwatch:
-    """Counts seconds while it runs.
-
-    Attributes:
-        before: seconds of earlier processes of the same run.
-    """
+    """Counts seconds while it runs."""
 
     def __init__(self) -> None:
-        self.before = 0.0
+        self.before = 0.0  # seconds of earlier processes of the same run
         self._counted = 0.0
         self._since: float | None = None
 
     @property
     def seconds(self) -> float:
         """Seconds counted so far, those of earlier processes included."""
-        running = 0.0 if self._since is None else time.perf_counter() - self._since
-        return self.before + self._counted + running
+        return self.before + self._counted + (0.0 if self._since is None else time.perf_counter() - self._since)
 
     def start(self) -> None:
         """Count from now on; nothing changes if it runs already."""

@@ -19,11 +19,7 @@ TIMING = "timing/"  # what depends on the clock goes into a file of its own
 
 
 class Table:
-    """A CSV file with one row per iteration; rows are added at the end, or merged into the last.
-
-    Args:
-        path: the file.
-    """
+    """A CSV file with one row per iteration; rows are added at the end, or merged into the last."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -47,11 +43,7 @@ class Table:
         return [row for row in csv.DictReader(io.StringIO(complete)) if (row.get("iteration") or "").isdigit()]
 
     def add(self, values: Mapping[str, str], iteration: int) -> None:
-        """Write values into the row of `iteration`, which must not lie before the last row's.
-
-        Raises:
-            ValueError: if it does.
-        """
+        """Write values into the row of `iteration`; a ValueError if that lies before the last row's."""
         if self._last and iteration < int(self._last["iteration"]):
             raise ValueError(f"{self.path}: iteration {iteration} comes after {self._last['iteration']}")
         merge = self._last.get("iteration") == str(iteration)
@@ -88,11 +80,7 @@ class Table:
 
 
 class CsvWriter(Logger):
-    """Writes metrics.csv, in which a resumed run leaves the same bytes as an uninterrupted one, and timing.csv.
-
-    Args:
-        folder: the run folder.
-    """
+    """Writes a run folder's metrics.csv, the same bytes in a resumed run as in an uninterrupted one, and timing.csv."""
 
     def __init__(self, folder: str | Path):
         super().__init__()
@@ -120,13 +108,10 @@ class CsvWriter(Logger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Write scalars into the row of iteration `step`; those named timing/... into timing.csv."""
         assert step is not None, "the row's iteration"
-        timing = {
-            name.removeprefix(TIMING): number(value) for name, value in metrics.items() if name.startswith(TIMING)
-        }
-        rest = {name: number(value) for name, value in metrics.items() if not name.startswith(TIMING)}
-        for table, values in ((self.timing, timing), (self.metrics, rest)):
-            if values:
-                table.add(values, step)
+        for table, timed in ((self.timing, True), (self.metrics, False)):
+            own = {name: value for name, value in metrics.items() if name.startswith(TIMING) is timed}
+            if own:
+                table.add({name.removeprefix(TIMING): number(value) for name, value in own.items()}, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

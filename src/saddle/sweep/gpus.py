@@ -24,11 +24,7 @@ def gpus_here() -> list[str]:
 def share(gpus: Sequence[str], taken: Iterable[str], at_once: int, processes: int) -> list[str]:
     """Those of `gpus` for a job to be started: its even share, at least one for each process, the least busy first.
 
-    Args:
-        gpus: of this machine.
-        taken: those of the jobs that run now, once for each job that has it.
-        at_once: how many jobs run at once.
-        processes: of the job.
+    Those of the jobs that run now are `taken`, once for each job that has it.
     """
     busy = Counter(taken)
     count = max(len(gpus) // at_once, processes)

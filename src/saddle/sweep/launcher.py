@@ -28,10 +28,7 @@ failed_jobs: list[Job] = []  # of this process's sweep; Hydra gives no other way
 def sweep(by_hydra: Callable[[], Any], composer: Composer, overrides: Sequence[str]) -> int:
     """Let Hydra's sweeper name the jobs, and run them in a folder of their own; the exit status.
 
-    Args:
-        by_hydra: what calls Hydra on this process's command line.
-        composer: of the configs.
-        overrides: those of the command line.
+    `by_hydra` calls Hydra on this process's command line, whose `overrides` are given too.
 
     Raises:
         InputError: if the named folder holds a sweep, or a job is wrong.

@@ -1,7 +1,8 @@
 """Where the jobs of a sweep run: on this machine, or where submitit or ray puts them. Free of torch.
 
 Wherever it is, a job is one child process tree of its own, with nothing in its environment from whatever launched its
-parent. A place has `start(sweep, job)`, which returns a `Started`.
+parent. A place has `start(sweep, job)`, which returns a `Started`, and `queues`: whether it takes all jobs at once and
+decides itself how many run.
 """
 
 from __future__ import annotations
@@ -31,13 +32,9 @@ GRACE_SECONDS = 15.0  # between asking a process tree to end and killing it
 
 
 class Started(Protocol):
-    """A job that was started.
+    """A job that was started."""
 
-    Attributes:
-        reason: why it ended, where its exit status does not tell.
-    """
-
-    reason: str | None = None
+    reason: str | None = None  # why it ended, where its exit status does not tell
 
     def poll(self) -> int | None:
         """Its exit status, minus a signal if that ended it, or None while it runs."""
@@ -49,20 +46,7 @@ class Started(Protocol):
         """End it, and wait until it has ended: it may save first, but this machine grants it `GRACE_SECONDS` only."""
 
 
-class Place(Protocol):
-    """Where jobs run.
-
-    Attributes:
-        queues: takes all jobs at once and decides itself how many run.
-    """
-
-    queues: bool
-
-    def start(self, sweep: Sweep, job: Job) -> Started:
-        """Start a job."""
-
-
-def place_of(config: dict[str, Any] | None) -> Place:
+def place_of(config: dict[str, Any] | None) -> Here | Submitit | Ray:
     """The place that a launcher's config describes; this machine for None."""
     return Here() if config is None else instantiate(config)
 
@@ -73,10 +57,7 @@ def place_of(config: dict[str, Any] | None) -> Place:
 class Tree(Started):
     """A job as a child process in a session of its own, and all that it starts; it holds the sweep's lock too.
 
-    Args:
-        sweep: whose job it is.
-        job: to start; what it says goes into the output.log of its folder.
-        environment: variables beside `Sweep.environment`.
+    What it says goes into the output.log of its folder. Its `environment` is added to that of `Sweep.environment`.
     """
 
     def __init__(self, sweep: Sweep, job: Job, **environment: str):
@@ -102,8 +83,7 @@ class Tree(Started):
     def end(self, patient: bool = False) -> None:
         """As `Started.end`; in a signal's handler too, where Popen.wait could wait for what the handler interrupted.
 
-        Args:
-            patient: grant it all the time that it takes to save.
+        With `patient` it has all the time that it takes to save.
         """
         self.tell(signal.SIGTERM)
         limit = math.inf if patient else time.monotonic() + GRACE_SECONDS
@@ -161,9 +141,7 @@ def end_with_parent() -> Callable[[], None] | None:
 class Errand:
     """What another machine, or another process of this one, is asked to do: run a job's process tree to its end.
 
-    Args:
-        sweep: whose job it is.
-        job: to run; it goes on if it has begun before.
+    A job that has begun before goes on.
     """
 
     def __init__(self, sweep: Sweep, job: Job):
@@ -223,11 +201,9 @@ class Elsewhere(Started):
 
 
 class Submitit:
-    """What submitit serves: a SLURM cluster, or processes of this machine that stand in for one.
+    """What submitit serves: a SLURM `cluster` ("slurm"), or processes of this machine that stand in for one ("local").
 
-    Args:
-        cluster: "slurm" or "local".
-        parameters: of `submitit.AutoExecutor.update_parameters`; what is None is left out.
+    Its parameters are those of `submitit.AutoExecutor.update_parameters`; what is None is left out.
 
     Raises:
         InputError: if submitit is not installed, or takes no such parameters.

@@ -10,15 +10,12 @@ from saddle.run.status import DONE, FAILED
 from saddle.sweep.jobs import Sweep
 from saddle.sweep.launcher import this_script
 from saddle.sweep.running import Plan, run_jobs
-from saddle.sweep.search.start import go_on, is_search
+from saddle.sweep.search.plan import Search
+from saddle.sweep.search.start import checker, is_search, load
 
 
 def resume_sweep(composer: Composer, overrides: Sequence[str]) -> int:
     """Run what is not done in the sweep folder that `-m resume=DIR` names; the exit status.
-
-    Args:
-        composer: of the configs, which a search needs.
-        overrides: the command line.
 
     Raises:
         InputError: if DIR holds no sweep, or another process runs it, or more is asked for.
@@ -36,7 +33,10 @@ def run_rest(sweep: Sweep, composer: Composer) -> int:
         InputError: if another process runs it.
     """
     with sweep.locked():
-        plan = go_on(sweep, composer) if is_search(sweep) else Plan(sweep.unfinished())
+        if is_search(sweep.folder):
+            plan: Plan = Search(sweep, *load(sweep.folder), checker(composer))
+        else:
+            plan = Plan(sweep.unfinished())
         if not plan.total:
             print(f"{sweep.folder}: all {len(sweep.jobs)} jobs are done")
         return FAILED if run_jobs(sweep, plan) else DONE

@@ -10,18 +10,14 @@ from saddle.run import signals
 from saddle.run.folder import RunFolder
 from saddle.run.status import DONE, EXIT_STATUS, PRUNED, Preempted
 from saddle.sweep.jobs import FINISHED, Job, Sweep
-from saddle.sweep.places import POLL_SECONDS, Place, Started, place_of
+from saddle.sweep.places import POLL_SECONDS, Started, place_of
 
 STATUS_OF_EXIT = {code: status for status, code in EXIT_STATUS.items()}
 STATUS_OF_EXIT |= {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
 
 
 class Plan:
-    """Which jobs run: these, in order. A search decides as it goes.
-
-    Args:
-        jobs: to run.
-    """
+    """Which jobs run: these, in order. A search decides as it goes."""
 
     def __init__(self, jobs: Sequence[Job]):
         self.waiting, self.total = list(jobs), len(jobs)
@@ -62,7 +58,10 @@ def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
     try:
         while True:
             while len(running) < sweep.at_once and not told and (job := plan.next()) is not None:
-                running[start(place, sweep, job)] = job
+                run = sweep.run_folder(job)
+                run.path.mkdir(parents=True, exist_ok=True)
+                run.results_file.unlink(missing_ok=True)  # how it ended before
+                running[place.start(sweep, job)] = job
                 started += 1
                 print(f"[{started}/{plan.total}] {job.folder}: started", flush=True)
             if not running:
@@ -93,23 +92,11 @@ def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
     return failed
 
 
-def start(place: Place, sweep: Sweep, job: Job) -> Started:
-    """Make a job's folder, forget how it ended before, and start it."""
-    run = sweep.run_folder(job)
-    run.path.mkdir(parents=True, exist_ok=True)
-    run.results_file.unlink(missing_ok=True)
-    return place.start(sweep, job)
-
-
 def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None, reason: str | None = None) -> bool:
     """See how a job ended, write it down where the job could not, and say it; whether it ended well.
 
-    Args:
-        sweep: whose job it is.
-        job: that ended.
-        code: its exit status, or minus a signal.
-        hopeless: why it was ended, if it was.
-        reason: why it ended, where the exit status does not tell.
+    Its `code` is the exit status, or minus a signal; `hopeless` says why it was ended, if it was, and `reason` why it
+    ended where the exit status does not tell.
     """
     run = sweep.run_folder(job)
     status = run.results().get("status")

@@ -19,14 +19,10 @@ from saddle.sweep.search.start import prepare
 def wandb_sweep(
     space: Space, options: Options, script: str, project: str | None = None, entity: str | None = None
 ) -> dict[str, Any]:
-    """The same sweep for `wandb sweep` and `wandb agent`: seeds are one more parameter there, and one score counts.
+    """The same sweep for `wandb sweep` and `wandb agent`, which runs `script`.
 
-    Args:
-        space: what is searched.
-        options: how; of several objectives, the first.
-        script: that the agent runs.
-        project: of W&B, whose the runs are, whatever they say themselves; None: as `wandb sweep` has it.
-        entity: user or team, likewise.
+    Seeds are one more parameter there, and of several objectives the first counts. The runs are the project's and the
+    entity's, whatever they say themselves; where these are None, as `wandb sweep` has it.
     """
     parameters = {axis.key: _wandb_parameter(axis) for axis in space.axes}
     if space.seeds:

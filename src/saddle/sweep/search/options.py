@@ -12,7 +12,7 @@ import hydra
 from hydra.errors import HydraException
 
 from saddle.config import ranges
-from saddle.config.check import get, scores
+from saddle.config.check import get, unproduced
 from saddle.config.compose import near
 from saddle.errors import InputError
 from saddle.sweep.search.space import Space, Values, optuna
@@ -109,10 +109,7 @@ def make(what: Mapping[str, Any], **more: Any) -> Any:
 
 
 def validate(space: Space, options: Options, check: Check) -> int:
-    """Check the space, and the configs of cells all over it.
-
-    Returns:
-        How many jobs run at once.
+    """Check the space, and the configs of cells all over it; how many jobs run at once.
 
     Raises:
         InputError: naming the cell that is wrong.
@@ -126,24 +123,10 @@ def validate(space: Space, options: Options, check: Check) -> int:
     for values in space.corners():
         try:
             config = check([*space.fixed, *space.jobs(values)[0]])
-            refuse_unknown_scores(options, config)
+            for score in (objective.score for objective in options.objectives):
+                if score.startswith("eval/") and (missing := unproduced(config, score)):
+                    raise InputError(f"hydra.sweeper.objectives: {missing}")
         except InputError as error:
             raise InputError(f"cell ({' '.join(space.varied(values))}): {error}") from None
         at_once = get(config, "study.jobs") or 1
     return at_once
-
-
-def refuse_unknown_scores(options: Options, config: Mapping[str, Any]) -> None:
-    """Refuse an objective that no chosen metric logs.
-
-    Raises:
-        InputError: naming the near match.
-    """
-    produced = scores(config)
-    for objective in options.objectives:
-        if objective.score.startswith("eval/") and objective.score not in produced:
-            listed = ", ".join(produced) or "none; choose metrics="
-            raise InputError(
-                f"hydra.sweeper.objectives: no chosen metric logs {objective.score}{near(objective.score, produced)} "
-                f"(scores: {listed})"
-            )

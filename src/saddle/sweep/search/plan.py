@@ -36,13 +36,7 @@ class Search(Plan):
     """Asks optuna for cells whenever there is room for a job, and tells it how they did.
 
     Made once for each process that runs the sweep, under the sweep's lock: it goes on where the journal ends. A cell
-    that is proposed again shares the jobs of the first.
-
-    Args:
-        sweep: whose jobs these are.
-        space: what is searched.
-        options: how.
-        check: refuses a wrong config.
+    that is proposed again shares the jobs of the first; one whose config `check` refuses fails.
     """
 
     def __init__(self, sweep: Sweep, space: Space, options: Options, check: Check):
@@ -139,11 +133,7 @@ class Search(Plan):
         self._open(Cell(trial, listed))
 
     def _jobs(self, trial: Any) -> list[Job]:
-        """The jobs of a new cell.
-
-        Raises:
-            InputError: if its config is wrong.
-        """
+        """The jobs of a new cell; an InputError if its config is wrong."""
         varied = self.space.jobs(trial.params)
         count = processes(self.check([*self.space.fixed, *varied[0]])) or 1
         first = trial.number * len(varied)
@@ -228,8 +218,6 @@ class Search(Plan):
 
     def best(self) -> list[Any]:
         """The best trial, or the Pareto front of several objectives, each cell once; empty if none is complete."""
-        if not any(trial.state == self.states.COMPLETE for trial in self._trials()):
-            return []
         cells = {repr(sorted(trial.params.items())): trial for trial in reversed(self.study.best_trials)}
         return sorted(cells.values(), key=lambda trial: trial.values)
 

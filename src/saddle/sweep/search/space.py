@@ -111,11 +111,9 @@ class Space:
 
     @classmethod
     def read(cls, texts: Sequence[str], kept: Sequence[str] = ()) -> Space:
-        """The space of a list of overrides, of which the last of each key counts.
+        """The space of a list of overrides, of which the last of each key counts; all jobs have those `kept` too.
 
-        Args:
-            texts: overrides; those with several values are axes, but for `seed`, which repeats each cell.
-            kept: further overrides that all jobs have.
+        Those with several values are axes, but for `seed`, which repeats each cell.
 
         Raises:
             InputError: if nothing is searched, or in a way that is not known.

@@ -15,7 +15,6 @@ from saddle.config.compose import Composer
 from saddle.errors import InputError
 from saddle.run.folder import write_atomic
 from saddle.sweep import launcher
-from saddle.sweep.jobs import Sweep
 from saddle.sweep.running import run_jobs
 from saddle.sweep.search.options import Check, Options, validate
 from saddle.sweep.search.plan import Search
@@ -26,11 +25,7 @@ PROCESSES = "hydra_plugins.saddle_launcher.ProcessLauncher"
 
 
 def begin(config: DictConfig, arguments: Sequence[str]) -> None:
-    """Search in a new sweep folder.
-
-    Args:
-        config: Hydra's, of the sweep.
-        arguments: the overrides of the command line.
+    """Search in a new sweep folder: that of Hydra's config, as its sweeper and the command line ask for.
 
     Raises:
         InputError: if anything is wrong; then no job has started.
@@ -49,10 +44,9 @@ def begin(config: DictConfig, arguments: Sequence[str]) -> None:
 
 
 def prepare(hydra_config: DictConfig, arguments: Sequence[str]) -> tuple[Space, Options, Check, int]:
-    """What a sweeper's config and the command line, which wins, ask for.
+    """What is searched and how, what refuses the config of a wrong job, and how many jobs run at once.
 
-    Returns:
-        What is searched, how, what refuses the config of a wrong job, and how many jobs run at once.
+    A sweeper's config says so, and the command line, which wins.
 
     Raises:
         InputError: if anything is wrong.
@@ -69,18 +63,9 @@ def checker(composer: Composer) -> Check:
     return lambda overrides: checked(composer, [*overrides, "hydra.mode=RUN"])
 
 
-def is_search(sweep: Sweep) -> bool:
-    """Whether a sweep is a search."""
-    return (sweep.folder / LIST).is_file()
-
-
-def go_on(sweep: Sweep, composer: Composer) -> Search:
-    """The rest of the search in a sweep folder whose lock is held.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    return Search(sweep, *load(sweep.folder), checker(composer))
+def is_search(folder: Path) -> bool:
+    """Whether the sweep in a folder is a search."""
+    return (folder / LIST).is_file()
 
 
 def load(folder: Path) -> tuple[Space, Options]:
