@@ -1,14 +1,19 @@
 """What a turn computes, how often, and with which graph."""
 
 import copy
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from tiny import attach, batch, dense_gan
 
+from saddle.augment import Augment, NoAugment
+from saddle.discriminator import Discriminator
+from saddle.distributed import Share
 from saddle.losses import Hinge
 from saddle.penalties import R1, R2, Dragan, FeatureMatching, GradientPenalty, LeCam, PathLength
 from saddle.precision import at_least_float32
+from saddle.prior import Prior
 from saddle.turn import Turn
 
 B = 8
@@ -194,3 +199,30 @@ def test_compiled_networks_are_called_but_where_a_penalty_differentiates_twice(p
         states.append([p.detach() for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
     assert {type(network) for network in calls} == {type(model.generator), type(model.discriminator)}
+
+
+@dataclass
+class SmallGame:
+    """All that a turn asks of a game."""
+
+    generator: torch.nn.Module
+    discriminator: Discriminator
+    augment: Augment = field(default_factory=NoAugment)
+    prior: Prior = Prior(5)
+    seed: int = 0
+    iteration: int = 0
+    share: Share = Share(B)
+
+    def track(self, name, value):
+        raise AssertionError("nothing is logged here")
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_a_turn_needs_no_model_but_a_game(player):
+    model = dense_gan()
+    ours, theirs = (
+        Turn(game, player, 0, 0, next(iter(model.reals(*batch(model))))[0], R1.needs)
+        for game in (SmallGame(model.generator, model.discriminator), model)
+    )
+    assert torch.equal(ours.fake, theirs.fake) and torch.equal(ours.fake_logits, theirs.fake_logits)
+    assert R1()(ours).item() == R1()(theirs).item() > 0
