@@ -18,6 +18,7 @@ from saddle.losses import (
     Energy,
     Hinge,
     LeastSquares,
+    Loss,
     Minimax,
     NonSaturating,
     Relativistic,
@@ -28,6 +29,13 @@ from saddle.losses import (
 )
 
 YAMLS = sorted((Path(__file__).parent.parent / "conf" / "loss").glob("*.yaml"))
+
+
+def named(value) -> str:
+    """A loss as its class and options, anything else as it is written."""
+    return f"{type(value).__name__}{[*vars(value).values()]}" if isinstance(value, Loss) else str(value)
+
+
 SHIFTED = LeastSquares(-1, 1, 0)
 AVERAGES = [RelativisticAverage(), RelativisticAverageHinge(), RelativisticAverageLeastSquares()]
 RELATIVE = [Relativistic(), *AVERAGES]
@@ -74,14 +82,14 @@ def wide(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("loss", "r", "f", "d", "g"), GOLDEN, ids=str)
+@pytest.mark.parametrize(("loss", "r", "f", "d", "g"), GOLDEN, ids=named)
 def test_golden_values(loss, r, f, d, g):
     real, fake = torch.tensor([float(r)]), torch.tensor([float(f)])
     assert loss.discriminator(real, fake).item() == pytest.approx(d, abs=1e-6)
     assert loss.generator(fake, real).item() == pytest.approx(g, abs=1e-6)
 
 
-@pytest.mark.parametrize(("loss", "at_zero", "apart"), DIGITS, ids=str)
+@pytest.mark.parametrize(("loss", "at_zero", "apart"), DIGITS, ids=named)
 def test_published_digits(loss, at_zero, apart):
     for real, fake, values in ((wide(0), wide(0), at_zero), (wide(2), wide(-1), apart)):
         assert (loss.discriminator(real, fake).item(), loss.generator(fake, real).item()) == pytest.approx(
@@ -114,7 +122,7 @@ def by_hand(loss, r, f):
     return d / 2, g / 2
 
 
-@pytest.mark.parametrize("loss", AVERAGES, ids=str)
+@pytest.mark.parametrize("loss", AVERAGES, ids=named)
 def test_relativistic_averages_are_their_formulas_on_batches(loss):
     rng = np.random.default_rng(0)
     r, f = rng.normal(0.5, 1, 7).tolist(), rng.normal(-0.5, 1, 7).tolist()
@@ -131,14 +139,14 @@ def test_rsgan_pairs_by_position():
         Relativistic().discriminator(r, f[:2])
 
 
-@pytest.mark.parametrize("loss", RELATIVE, ids=str)
+@pytest.mark.parametrize("loss", RELATIVE, ids=named)
 def test_relative_losses_insist_on_the_real_logits(loss):
     assert loss.reads_real
     with pytest.raises(TypeError, match="real images too"):
         loss.generator(wide(1, 2))
 
 
-@pytest.mark.parametrize("loss", ALL, ids=str)
+@pytest.mark.parametrize("loss", ALL, ids=named)
 def test_gradients_are_central_differences(loss):
     torch.manual_seed(1)
     real, fake = (2 * torch.randn(2, 7, dtype=torch.float64)).requires_grad_().unbind()
@@ -154,7 +162,7 @@ def test_gradients_are_central_differences(loss):
                 assert exact == pytest.approx((up - down).item() / 2e-6, abs=1e-8)
 
 
-@pytest.mark.parametrize("loss", ALL, ids=str)
+@pytest.mark.parametrize("loss", ALL, ids=named)
 @pytest.mark.parametrize("size", [1e3, 1e4, 1e8])
 def test_extreme_logits_stay_finite(loss, size):
     logits = torch.tensor([size, -size], requires_grad=True)
@@ -164,7 +172,7 @@ def test_extreme_logits_stay_finite(loss, size):
         assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("loss", ALL, ids=str)
+@pytest.mark.parametrize("loss", ALL, ids=named)
 def test_float32_keeps_its_digits_at_large_logits(loss):
     torch.manual_seed(2)
     real, fake = 1e4 * torch.randn(2, 6, dtype=torch.float64)
@@ -271,7 +279,7 @@ def optimum(loss):
     return logits - logits.mean() if loss.reads_real else logits, expected(loss, logits).item()
 
 
-@pytest.mark.parametrize("loss", [NonSaturating(), Minimax()], ids=str)
+@pytest.mark.parametrize("loss", [NonSaturating(), Minimax()], ids=named)
 def test_optimal_logistic_discriminator_is_the_log_ratio(loss):
     logits, value = optimum(loss)
     assert torch.allclose(logits, (P / Q).log(), atol=1e-6)
@@ -279,13 +287,13 @@ def test_optimal_logistic_discriminator_is_the_log_ratio(loss):
     assert loss.estimates(*samples(logits))["jensen_shannon"].item() == pytest.approx(divergence(P, Q), abs=1e-10)
 
 
-@pytest.mark.parametrize("loss", [NonSaturating(0.1), Minimax(0.25)], ids=str)
+@pytest.mark.parametrize("loss", [NonSaturating(0.1), Minimax(0.25)], ids=named)
 def test_optimal_smoothed_discriminator(loss):
     logits, _ = optimum(loss)
     assert torch.allclose(logits.sigmoid(), (1 - loss.smoothing) * P / (P + Q), atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [LeastSquares(), SHIFTED, LeastSquares(0.2, 0.9, 0.7)], ids=str)
+@pytest.mark.parametrize("loss", [LeastSquares(), SHIFTED, LeastSquares(0.2, 0.9, 0.7)], ids=named)
 def test_optimal_least_squares_discriminator_mixes_the_targets(loss):
     logits, value = optimum(loss)
     assert torch.allclose(logits, (loss.b * P + loss.a * Q) / (P + Q), atol=1e-6)
@@ -354,7 +362,7 @@ def test_optimal_relativistic_hinge_discriminator_is_that_of_a_linear_program():
     assert linear_program(P.numpy(), P.numpy()).fun == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize("loss", AVERAGES[:2], ids=str)
+@pytest.mark.parametrize("loss", AVERAGES[:2], ids=named)
 def test_relativistic_averages_fall_to_zero_where_the_supports_differ(loss):
     # p = (1/2, 1/4, 1/4, 0), q = (0, 1/4, 1/4, 1/2): much overlap, yet one far logit on each side takes the loss away
     real, fake = wide(1e3, 1e3, 0, 0), wide(0, 0, -1e3, -1e3)
@@ -399,7 +407,7 @@ def test_wasserstein_critic_loss_is_minus_the_distance_of_shifted_points():
     assert Wasserstein().estimates(x + 3, x)["wasserstein"].item() == pytest.approx(3)
 
 
-@pytest.mark.parametrize("loss", [loss for loss in ALL if loss.estimates(wide(0), wide(0))], ids=str)
+@pytest.mark.parametrize("loss", [loss for loss in ALL if loss.estimates(wide(0), wide(0))], ids=named)
 def test_estimates_of_a_poor_discriminator_are_too_low(loss):
     best = {
         "jensen_shannon": divergence(P, Q),

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_class
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 from torchmetrics import Metric
@@ -48,7 +47,7 @@ def build_model(cfg: DictConfig) -> GAN:
     """The model, its weights drawn from `seed`."""
     seed_everything(cfg.seed, verbose=False)
     options, data = cfg.model, cfg.data
-    cls: type[GAN] = get_class(options._target_)
+    cls: type[GAN] = locate(options._target_)
     rules = {field.name: options[field.name] for field in fields(cls.rules_type) if field.name in options}
     generator = instantiate(options.generator)
     model = cls(
