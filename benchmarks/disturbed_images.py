@@ -66,7 +66,7 @@ def main() -> None:
     draw(disturbed)
     rows: dict[str, dict[str, float]] = {}
     for name, images in disturbed.items():
-        found = scoring.compare(reference, images, test=unseen).scalars
+        found = scoring.compare(reference, images, test=unseen).scores
         rows[name] = {column: found[f"eval/{column}"] for column in COLUMNS}
         print(line(name, rows[name]), flush=True)
     command = "python benchmarks/disturbed_images.py" + (f" --images {count}" if count != 10_000 else "")

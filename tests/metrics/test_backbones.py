@@ -205,7 +205,7 @@ def test_transformers_see_normalised_images(transformers, kind, factor, mean, de
 def test_without_the_package_its_name_is_said(kind, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs the package transformers: pip install transformers"):
-        kind()
+        kind("folder", features=5)
 
 
 def test_a_real_dinov2_of_random_weights(tmp_path):

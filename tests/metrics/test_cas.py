@@ -30,7 +30,7 @@ def shades(seed: int, n: int, wrong: float = 0.0, size: int = 32) -> ArraySource
 def compare(folder: Path, fake: ArraySource, batch: int = 10, **options):
     metric = ClassificationAccuracy(**{"steps": 12, "shift": 0, **options})
     scoring = Evaluator({"cas": metric}, batch=batch, cache=StatisticsCache(folder))
-    return scoring.compare(shades(0, 48), fake, test=shades(1, 30)).scalars
+    return scoring.compare(shades(0, 48), fake, test=shades(1, 30)).scores
 
 
 def test_labels_that_are_right_and_labels_that_are_wrong(tmp_path):
@@ -53,7 +53,7 @@ def test_other_sizes_are_resized(tmp_path):
     metric = ClassificationAccuracy(steps=12, shift=0)
     scoring = Evaluator({"cas": metric}, cache=StatisticsCache(tmp_path))
     found = scoring.compare(shades(0, 40, size=8), shades(2, 40, size=8), test=shades(1, 30, size=8))
-    assert found.scalars["eval/cas"] == 1.0
+    assert found.scores["eval/cas"] == 1.0
 
 
 def noise(seed: int, n: int) -> ArraySource:
@@ -66,7 +66,7 @@ def hard(folder: Path, batch: int, seed: int = 0) -> dict[str, float]:
     """Accuracies that are near chance, so that any difference in training shows."""
     metric = ClassificationAccuracy(steps=6, seed=seed)
     scoring = Evaluator({"cas": metric}, batch=batch, cache=StatisticsCache(folder))
-    return scoring.compare(noise(0, 61), noise(1, 43), test=noise(2, 57)).scalars
+    return scoring.compare(noise(0, 61), noise(1, 43), test=noise(2, 57)).scores
 
 
 def process(rank: int, folder: Path) -> None:

@@ -44,5 +44,5 @@ def test_updates_add_up_and_reset():
     metric.update(torch.tensor([1]), torch.tensor([1]))
     assert float(metric.compute()) == 0.75 and metric.counts.tolist() == [[2, 0], [1, 1]]
     metric.reset()
-    with pytest.raises(InputError, match="no image"), pytest.warns(UserWarning, match="compute"):
+    with pytest.raises(InputError, match="0 labelled images"), pytest.warns(UserWarning, match="compute"):
         metric.compute()

@@ -180,7 +180,7 @@ def test_several_seeds_and_a_curve(run, capsys):
 
 def test_scores_over_seeds_by_hand():
     def measure(seed, truncation):
-        return Scores({"eval/a": seed**2 + (truncation or 0)}, {"eval/v": [1.0, 2.0]}, 10, 5, {"x": {}})
+        return Scores(10, 5, {"x": {}}, {"eval/a": seed**2 + (truncation or 0)}, {"eval/v": [1.0, 2.0]})
 
     alone = sweep(measure, 3, None)
     assert (alone["seed"], alone["truncation"], alone["scores"]) == (3, None, {"eval/a": 9})

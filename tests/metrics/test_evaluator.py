@@ -16,13 +16,13 @@ from torchmetrics.image.inception import InceptionScore
 
 from saddle.errors import InputError
 from saddle.metrics.cache import StatisticsCache
-from saddle.metrics.evaluate import build_metrics
 from saddle.metrics.evaluator import Evaluator, blocks
 from saddle.metrics.features import FeatureExtractor, FeatureOutputs
 from saddle.metrics.frechet import FrechetDistance
 from saddle.metrics.kid import KernelDistance
 from saddle.metrics.scores import ClassHistogram, ClassifierScore
 from saddle.metrics.sources import ArraySource, FolderSource, ModelSource
+from saddle.run.build import build_metrics
 
 
 class Means(FeatureExtractor):
@@ -72,7 +72,7 @@ def evaluator(tmp_path, chosen=None, **options) -> Evaluator:
 
 def test_scores_and_names(tmp_path):
     found = evaluator(tmp_path, samples=30, batch=8).compare(array(0, 50), ModelSource(Model(), 30))
-    assert set(found.scalars) == {
+    assert set(found.scores) == {
         "eval/frechet",
         "eval/classifier_score",
         "eval/classifier_score_std",
@@ -83,13 +83,13 @@ def test_scores_and_names(tmp_path):
         "eval/classes_real",
         "eval/label_accuracy",
     }
-    assert (found.real, found.fake) == (50, 30)
+    assert (found.n_real, found.n_fake) == (50, 30)
     assert found.extractors == {"means": {"fingerprint": "means", "precision": "float32"}}
     assert len(found.vectors["eval/class_shares"]) == 4
     alone = FrechetDistance(Means())
     alone.update(array(0, 50).images, real=True)
     alone.update(ModelSource(Model(), 30).read(0, 30)[0], real=False)
-    assert found.scalars["eval/frechet"] == pytest.approx(float(alone.compute()), rel=1e-9)
+    assert found.scores["eval/frechet"] == pytest.approx(float(alone.compute()), rel=1e-9)
 
 
 def test_each_image_is_extracted_once_and_real_ones_only_at_first(tmp_path):
@@ -159,12 +159,12 @@ def process(rank: int, folder: Path) -> None:
     for i in range(2):  # the second time from the cache
         found = evaluator(folder / "cache", batch=7).compare(array(0, 50), ModelSource(Model(), 33))
         if rank == 0:
-            torch.save(found.scalars, folder / f"{i}.pt")
+            torch.save(found.scores, folder / f"{i}.pt")
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_the_scores_of_one(tmp_path):
-    one = evaluator(tmp_path / "one", batch=7).compare(array(0, 50), ModelSource(Model(), 33)).scalars
+    one = evaluator(tmp_path / "one", batch=7).compare(array(0, 50), ModelSource(Model(), 33)).scores
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     commands = [[sys.executable, __file__, str(rank), str(tmp_path)] for rank in range(2)]
     processes = [subprocess.Popen(command, env=environment) for command in commands]
@@ -186,7 +186,7 @@ def test_stock_metrics_work_unchanged(tmp_path):
     chosen["score"] = InceptionScore(feature=Grey(), splits=2)
     scoring = evaluator(tmp_path, {**chosen, "own": FrechetDistance(Means())}, batch=8)
     for _ in range(2):
-        found = scoring.compare(array(0, 50), array(1, 30)).scalars
+        found = scoring.compare(array(0, 50), array(1, 30)).scores
         assert found["eval/stock"] == pytest.approx(found["eval/own"], rel=1e-3)
         assert found["eval/kept"] == pytest.approx(found["eval/own"], rel=1e-3)
         assert {"eval/score", "eval/score_std"} <= set(found)
@@ -202,15 +202,15 @@ def test_a_stock_metric_from_a_yaml(tmp_path):
         "subsets": 4,
         "subset_size": 20,
     }
-    found = evaluator(tmp_path, build_metrics({"stock_kid": node}, None, None)).compare(array(0, 50), array(1, 30))
-    assert set(found.scalars) == {"eval/stock_kid", "eval/stock_kid_std"}
-    assert all(map(math.isfinite, found.scalars.values()))
+    found = evaluator(tmp_path, build_metrics({"stock_kid": node})).compare(array(0, 50), array(1, 30))
+    assert set(found.scores) == {"eval/stock_kid", "eval/stock_kid_std"}
+    assert all(map(math.isfinite, found.scores.values()))
 
 
 def test_own_metrics_are_plain_torchmetrics_outside(tmp_path):
     """Alone, in a MetricCollection, cloned, pickled and by forward: the values of the evaluator."""
     real, fake = array(0, 50).images, array(1, 30).images
-    expected = evaluator(tmp_path, batch=50).compare(array(0, 50), array(1, 30)).scalars
+    expected = evaluator(tmp_path, batch=50).compare(array(0, 50), array(1, 30)).scores
     collection = MetricCollection({"frechet": FrechetDistance(Means()), "kid": KernelDistance(Means(), 3, 20)})
     for again in (collection, pickle.loads(pickle.dumps(collection.clone()))):
         again.update(real, real=True)
@@ -229,7 +229,7 @@ def test_own_metrics_are_plain_torchmetrics_outside(tmp_path):
 
 
 def test_no_metrics_no_work(tmp_path):
-    assert evaluator(tmp_path, {}).compare(array(0, 50), array(1, 30)).scalars == {}
+    assert evaluator(tmp_path, {}).compare(array(0, 50), array(1, 30)).scores == {}
 
 
 def test_wrong_input(tmp_path):

@@ -7,7 +7,6 @@ from urllib.error import URLError
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from tiny import CONF
 
@@ -15,7 +14,7 @@ from saddle.config import resolvers
 from saddle.config.check import check_ranges, checked
 from saddle.config.compose import Composer
 from saddle.errors import InputError
-from saddle.metrics.evaluate import build_metrics
+from saddle.run.build import build_metrics
 
 NAMES = sorted(path.stem for path in (CONF / "metrics").glob("*.yaml") if path.stem != "none")
 DATA = {"modes": "ring", "stacked_modes": "stacked_digits"}
@@ -35,16 +34,7 @@ def test_every_file_builds_its_metric(name: str) -> None:
     if name in PACKAGED:
         pytest.importorskip("transformers")
     nodes = OmegaConf.to_container(cfg.metrics, resolve=True)
-    assert [*build_metrics(nodes, "digits", 10)] == [name]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_yaml_agrees_with_the_class_on_whether_more_is_better(name: str) -> None:
-    """A stock metric of torchmetrics of which more is better must say so in its yaml too: reports do not import it."""
-    node = configuration(name).metrics[name]
-    higher = get_class(node._target_).higher_is_better
-    if higher is not None:
-        assert node.get("facts", {}).get("higher_is_better", False) == higher
+    assert [*build_metrics(nodes)] == [name]
 
 
 def unreachable() -> None:
@@ -60,10 +50,10 @@ def faulty() -> None:
 def test_a_metric_without_its_weights_is_refused_in_one_line_that_names_it() -> None:
     node = {"_target_": f"{__name__}.unreachable"}
     with pytest.raises(InputError, match=r"metrics=mine: .*unreachable .*not known.*network.*leave mine out") as caught:
-        build_metrics({"mine": node}, None, None)
+        build_metrics({"mine": node})
     assert "\n" not in str(caught.value)
     with pytest.raises(InstantiationException, match="a fault"):  # not the user's: a traceback
-        build_metrics({"mine": {"_target_": f"{__name__}.faulty"}}, None, None)
+        build_metrics({"mine": {"_target_": f"{__name__}.faulty"}})
 
 
 @pytest.mark.parametrize("name", NAMES)

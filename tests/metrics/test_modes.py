@@ -123,10 +123,10 @@ def test_through_the_evaluator_points_are_not_quantised():
     data.setup()
     evaluator = Evaluator({"modes": ModeCoverage(NearestCentre(data.centres, data.sigma))}, samples=500, batch=64)
     scores = evaluator.measure(Model(data.train_set.images.double()), data)
-    assert scores.scalars["eval/modes"] == 8 and scores.scalars["eval/high_quality"] > 0.97
-    assert set(scores.scalars) == {"eval/modes", "eval/high_quality", "eval/reverse_kl", "eval/mode_jsd"}
+    assert scores.scores["eval/modes"] == 8 and scores.scores["eval/high_quality"] > 0.97
+    assert set(scores.scores) == {"eval/modes", "eval/high_quality", "eval/reverse_kl", "eval/mode_jsd"}
     assert len(scores.vectors["eval/mode_shares"]) == 8
-    assert evaluator.evaluate(Model(data.train_set.images, 0.5), data)["eval/high_quality"] == 0
+    assert evaluator.measure(Model(data.train_set.images, 0.5), data).scores["eval/high_quality"] == 0
 
 
 def test_a_model_of_pixels_is_still_quantised():

@@ -128,7 +128,7 @@ def test_from_images_and_a_weights_file_as_the_libraries_do(tmp_path, monkeypatc
     drawn = [[torch.from_numpy(choices.choice(24, 10, replace=False)) for _ in sides] for _ in range(5)]
     monkeypatch.setattr(KernelDistance, "subset", lambda self, i, side, n: drawn[i][side == "fake"])
     scoring = Evaluator(metrics, batch=8, cache=StatisticsCache(tmp_path))
-    ours = scoring.compare(*(ArraySource(x, None, name) for name, x in sides.items())).scalars
+    ours = scoring.compare(*(ArraySource(x, None, name) for name, x in sides.items())).scores
 
     class Set(torch.utils.data.Dataset):
         def __init__(self, images):

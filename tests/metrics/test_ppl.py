@@ -210,7 +210,7 @@ def evaluate(folder: Path, batch: int) -> dict[str, float]:
     metric = PerceptualPathLength(FeatureDistance(Pixels()), sampling="full")
     scoring = Evaluator({"ppl": metric}, samples=33, batch=batch, cache=StatisticsCache(folder))
     images = torch.zeros(10, 1, 4, 4, dtype=torch.uint8)
-    return scoring.compare(ArraySource(images, None, "x"), ModelSource(Model(Linear(0.5)), 33)).scalars
+    return scoring.compare(ArraySource(images, None, "x"), ModelSource(Model(Linear(0.5)), 33)).scores
 
 
 def process(rank: int, folder: Path) -> None:

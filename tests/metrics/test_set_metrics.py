@@ -76,13 +76,13 @@ def process(rank: int, folder: Path) -> None:
     for batch in (7, 100):  # with 100 the first process gets no image at all
         for i in range(2):  # the second time from the cache
             found = compare(folder / f"cache{batch}", batch)
-            torch.save((found.scalars, found.vectors), folder / f"{batch}_{i}_{rank}.pt")
+            torch.save((found.scores, found.vectors), folder / f"{batch}_{i}_{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_the_scores_of_one(tmp_path):
     one = compare(tmp_path / "one", 7)
-    assert set(one.scalars) == {f"eval/{name}" for name in NAMES}
+    assert set(one.scores) == {f"eval/{name}" for name in NAMES}
     assert set(one.vectors) == {"eval/prd_precision", "eval/prd_recall", "eval/intra_fid_classes"}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     commands = [[sys.executable, __file__, str(rank), str(tmp_path)] for rank in range(2)]
@@ -90,7 +90,7 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
     assert [child.wait(timeout=300) for child in processes] == [0, 0]
     for file in tmp_path.glob("*.pt"):
         scalars, vectors = torch.load(file)
-        assert scalars == pytest.approx(one.scalars, rel=1e-6, abs=1e-9), file
+        assert scalars == pytest.approx(one.scores, rel=1e-6, abs=1e-9), file
         for name, values in vectors.items():
             assert values == pytest.approx(one.vectors[name], rel=1e-6, abs=1e-9), file
     assert len(list(tmp_path.glob("*.pt"))) == 8
@@ -108,9 +108,7 @@ def test_the_second_evaluation_reads_the_cache_and_a_reset_forgets(tmp_path):
     scoring = Evaluator(metrics(), batch=10, cache=StatisticsCache(tmp_path))
     again = [scoring.compare(array(0, 50), array(1, 33), test=array(2, 29)) for _ in range(2)]
     assert again == [first, first]
-    assert (
-        scoring.compare(array(3, 50), array(1, 33), test=array(2, 29)).scalars["eval/kid"] != first.scalars["eval/kid"]
-    )
+    assert scoring.compare(array(3, 50), array(1, 33), test=array(2, 29)).scores["eval/kid"] != first.scores["eval/kid"]
 
 
 def test_radii_in_the_cache_are_used(tmp_path, monkeypatch):

@@ -51,8 +51,8 @@ def test_counts_in_the_evaluator(digits, tmp_path):
     shares[modes[0]] += 20
     shares /= 49
     expected = sum(p * math.log(p * 1000) for p in shares.tolist() if p)
-    assert found.scalars["eval/modes"] == len(modes.unique()) > 20
-    assert found.scalars["eval/reverse_kl"] == pytest.approx(expected, rel=1e-9)
+    assert found.scores["eval/modes"] == len(modes.unique()) > 20
+    assert found.scores["eval/reverse_kl"] == pytest.approx(expected, rel=1e-9)
     assert found.vectors["eval/mode_shares"] == pytest.approx(shares.tolist())
     assert set(found.extractors) == {"digits"}
 

@@ -20,10 +20,10 @@ from saddle.data.digits import Digits
 from saddle.data.mixtures import Mixture, ring
 from saddle.data.stacked import Stacked
 from saddle.metrics.cache import StatisticsCache
-from saddle.metrics.evaluate import build_metrics
 from saddle.metrics.evaluator import Evaluator, Scores
 from saddle.metrics.sources import ModelSource, SetSource
 from saddle.randomness import rows_normal
+from saddle.run.build import build_metrics
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "metrics").glob("*.yaml") if path.stem != "none")
@@ -119,7 +119,7 @@ def score(nodes: dict, folder: Path, name: str, batch: int, known: dict = {}) ->
     data = known[kind] = known.get(kind) or data_of(name)
     model = Model(data.classes or 10, data.channels, data.resolution)
     test = None if data.test_set is None else SetSource(First(data.test_set, TEST), data.classes)
-    scoring = Evaluator(build_metrics({name: nodes[name]}, "digits", 10), batch=batch, cache=StatisticsCache(folder))
+    scoring = Evaluator(build_metrics({name: nodes[name]}), batch=batch, cache=StatisticsCache(folder))
     scoring.prepare(data)
     fake = ModelSource(model, FAKE, dtype=data.train_set.dtype)
     return scoring.compare(SetSource(First(data.train_set, REAL), data.classes), fake, test=test)
@@ -131,7 +131,7 @@ def process(rank: int, folder: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     nodes = json.loads((folder / "nodes.json").read_text())
     found = {
-        f"{name} {batch}": (scores.scalars, scores.vectors)
+        f"{name} {batch}": (scores.scores, scores.vectors)
         for name in nodes
         for batch in BATCHES
         for scores in [score(nodes, folder / "cache", name, batch)]
@@ -192,10 +192,10 @@ def both(nodes, tmp_path_factory) -> list[dict]:
 def test_two_processes_give_the_value_of_one(name, nodes, both, tmp_path):
     for batch in BATCHES:
         one = score(nodes, tmp_path, name, batch)
-        assert {f"eval/{key}" for key in nodes[name].get("facts", {}).get("scores", [name])} <= set(one.scalars)
+        assert {f"eval/{key}" for key in nodes[name].get("facts", {}).get("scores", [name])} <= set(one.scores)
         for found in both:
             scalars, vectors = found[f"{name} {batch}"]
-            assert scalars == pytest.approx(one.scalars, rel=1e-6, abs=1e-9), batch
+            assert scalars == pytest.approx(one.scores, rel=1e-6, abs=1e-9), batch
             assert vectors.keys() == one.vectors.keys()
             for key, values in vectors.items():
                 assert values == pytest.approx(one.vectors[key], rel=1e-6, abs=1e-9), batch

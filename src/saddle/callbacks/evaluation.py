@@ -9,8 +9,6 @@ from torchmetrics import Metric
 
 from saddle.callbacks import record
 from saddle.callbacks.intervals import AtIntervals
-from saddle.data.base import DataModule
-from saddle.distributed import barrier, rank
 from saddle.metrics.evaluator import Evaluator
 from saddle.metrics.features import ClassifierExtractor
 from saddle.run.life import Life
@@ -37,7 +35,6 @@ class Evaluation(AtIntervals):
         self.evaluator = Evaluator(metrics, samples, batch)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Fetch or train what the extractors need."""
         self.evaluator.prepare(trainer.datamodule)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -55,12 +52,4 @@ class Evaluation(AtIntervals):
 
     def scores(self, model: Any, data: Any) -> dict[str, float]:
         """What to record of a model, by name."""
-        return self.evaluator.evaluate(model, data)
-
-
-def prepared(extractor: ClassifierExtractor, data: DataModule) -> ClassifierExtractor:
-    """A classifier with its weights; one process of each machine may have to train it, so every process must call."""
-    if rank() == 0:
-        extractor.prepare(data)
-    barrier()
-    return extractor
+        return self.evaluator.measure(model, data).scores

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,16 +20,7 @@ class GrowthGrid(Pictures):
     A row is drawn every so often while its stage is trained, and when the stage ends; so a finished stage keeps its
     last row. Rows go to ``samples/growth/<resolution>.png`` of the run folder; all of them, the smallest resolution on
     top, to ``samples/growth/all.png`` and to Weights & Biases as ``samples/growth``. Small images are enlarged.
-
-    Args:
-        every: iterations between two drawings; 0 for only one at the end of each stage.
-        folder: the run folder.
-        columns: images in a row.
     """
-
-    def __init__(self, every: int, folder: str, columns: int = 10):
-        super().__init__(every, folder)
-        self.columns = columns
 
     def ends_interval(self, model: Any) -> bool:
         """Whether an interval or a stage ends."""
@@ -52,12 +41,7 @@ class GrowthGrid(Pictures):
         images, _ = model.sample(0, self.columns, seed=model.seed, labels=labels)
         save_grid(images, self.columns, folder / f"{4 * 2**stage:04d}.png")
         rows = [folder / f"{4 * 2**s:04d}.png" for s in model.growth.stages if s <= stage]
-        stack([row for row in rows if row.exists()], folder / "all.png")
+        below = np.concatenate([np.asarray(Image.open(row).convert("RGB")) for row in rows if row.exists()])
+        with made_whole(folder / "all.png") as partial:
+            Image.fromarray(below).save(partial)
         record_image(trainer, "samples/growth", folder / "all.png", model.iteration)
-
-
-def stack(pictures: Sequence[Path], path: Path) -> None:
-    """Write pictures of one width below each other as one PNG, all at once or not at all."""
-    whole = np.concatenate([np.asarray(Image.open(picture).convert("RGB")) for picture in pictures])
-    with made_whole(path) as temporary:
-        Image.fromarray(whole).save(temporary)

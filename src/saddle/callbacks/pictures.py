@@ -23,13 +23,14 @@ class Pictures(AtIntervals):
     Args:
         every: iterations between two drawings; 0 for only one at the end.
         folder: the run folder.
+        columns: images in a row.
     """
 
     at_end = True
 
-    def __init__(self, every: int, folder: str):
+    def __init__(self, every: int, folder: str, columns: int = 10):
         super().__init__(every)
-        self.folder = Path(folder)
+        self.folder, self.columns = Path(folder), columns
 
     def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         if trainer.is_global_zero and self.applies(trainer, pl_module):

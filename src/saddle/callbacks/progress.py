@@ -28,7 +28,6 @@ class ProgressBar(Callback):
         self._since: tuple[float, float] | None = None  # kimg and seconds from which the speed counts
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Show the bar."""
         if trainer.is_global_zero and self.console.is_terminal:
             columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%")]
             self._progress = Progress(*columns, console=self.console, auto_refresh=False)
@@ -58,23 +57,19 @@ class ProgressBar(Callback):
             shares.append(trainer.stopwatch.seconds / (60 * self.minutes))
         return min(max(shares), 1.0)
 
-    def speed(self, pl_module: Any, seconds: float) -> float:
-        """Real images per second of training, the first iteration left out."""
+    def text(self, trainer: Any, pl_module: Any) -> str:
+        """The line of numbers; the speed leaves the first iteration out."""
         assert self._since is not None
         kimg, start = self._since
-        images = 1000 * (pl_module.kimg - kimg)
-        return images / (seconds - start) if seconds > start else 0.0
-
-    def text(self, trainer: Any, pl_module: Any) -> str:
-        """The line of numbers."""
-        stopwatch, scores = trainer.stopwatch, pl_module.scores
+        seconds, scores = trainer.stopwatch.seconds, pl_module.scores
+        speed = 1000 * (pl_module.kimg - kimg) / (seconds - start) if seconds > start else 0.0
         of = f"/{self.iterations}" if self.iterations else ""
-        parts = [f"iteration {pl_module.iteration}{of}", f"{self.speed(pl_module, stopwatch.seconds):.0f} images/s"]
+        parts = [f"iteration {pl_module.iteration}{of}", f"{speed:.0f} images/s"]
         names = {"train/d_loss": "d_loss", "train/g_loss": "g_loss", "eval/frechet": "frechet", "eval/fid": "fid"}
         parts += [f"{short} {scores[name]:.3f}" for name, short in names.items() if name in scores]
         done = self.done(trainer, pl_module)
         if done > 0:
-            left = round(stopwatch.seconds * (1 / done - 1))
+            left = round(seconds * (1 / done - 1))
             parts.append(f"{left // 60}:{left % 60:02d} left")
         return "  ".join(parts)
 

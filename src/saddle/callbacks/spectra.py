@@ -37,7 +37,6 @@ class Spectra(AtIntervals):
         self.folder = Path(folder)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Record where the run begins."""
         self.end_interval(trainer, pl_module)
 
     def on_interval_end(self, trainer: Any, pl_module: Any) -> None:

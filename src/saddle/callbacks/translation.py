@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,12 +9,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from saddle.callbacks.evaluation import Evaluation, prepared
+from saddle.callbacks.evaluation import Evaluation
 from saddle.callbacks.pictures import Pictures
 from saddle.data.unpaired import DOMAINS, A, B, Unpaired
 from saddle.distributed import all_reduce, rank, world_size
 from saddle.images import from_data, to_uint8
-from saddle.metrics.evaluator import Evaluator, blocks
+from saddle.metrics.evaluator import blocks
 from saddle.metrics.features import ClassifierExtractor
 from saddle.metrics.sources import ModelSource, SetSource
 from saddle.networks.cyclegan import DIRECTIONS, Direction
@@ -25,16 +24,8 @@ class TranslationGrid(Pictures):
     """Draws ``samples``: the translations of the same images every time.
 
     There are six rows: images of A, their translations to B, those back to A; images of B, their translations to A,
-    those back to B.
-
-    Args:
-        every, folder: of `Pictures`.
-        columns: images of each domain: the first ones to translate (`Unpaired.to_translate`).
+    those back to B. The images are the first ones to translate (`Unpaired.to_translate`).
     """
-
-    def __init__(self, every: int, folder: str, columns: int = 10):
-        super().__init__(every, folder)
-        self.columns = columns
 
     def grids(self, model: Any) -> Iterator[tuple[str, Tensor, int]]:
         columns = min(self.columns, *map(len, model.data.to_translate))
@@ -67,28 +58,25 @@ class TranslationScores(Evaluation):
 
     def __init__(self, metrics: Mapping[str, Metric], every: int, samples: int = 10_000, batch: int = 50):
         super().__init__(metrics, every, samples, batch)
-        self.backwards = Evaluator(copy.deepcopy(dict(metrics)), samples, batch)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Fetch or train what the extractors and the classifier need."""
-        super().on_fit_start(trainer, pl_module)
         data: Unpaired = trainer.datamodule
-        for evaluator, images in zip((self.evaluator, self.backwards), data.to_translate, strict=True):
-            evaluator.samples = min(evaluator.samples, len(images))
         if data.classifier and data.classes:
-            self.extractor = prepared(ClassifierExtractor(data.classifier, data.classes), data)
+            self.extractor = ClassifierExtractor(data.classifier, data.classes)
+        self.evaluator.prepare(data, self.extractor)
 
     def scores(self, model: Any, data: Unpaired) -> dict[str, float]:
-        scores = super().scores(model, data)
-        scores |= {f"{name}_b_to_a": value for name, value in self._backwards(model, data).items()}
+        scores = self._metrics(model, data, B)
+        scores |= {f"{name}_b_to_a": value for name, value in self._metrics(Backwards(model), data, A).items()}
         return scores | self._translations(model, data, A) | self._translations(model, data, B)
 
-    def _backwards(self, model: Any, data: Unpaired) -> dict[str, float]:
-        """The metrics of the translations from B to A."""
-        real = SetSource(data.references[A], data.classes)
-        test = None if data.test_set is None else SetSource(data.to_translate[A], data.classes)
-        fake = ModelSource(Backwards(model), self.backwards.samples)
-        return self.backwards.compare(real, fake, model.device, test).scalars
+    def _metrics(self, translator: Any, data: Unpaired, domain: int) -> dict[str, float]:
+        """The metrics of the translations into a domain, by its test images and the other's."""
+        real = SetSource(data.references[domain], data.classes)
+        unseen = data.test_set if domain == B else data.to_translate[A]
+        test = None if data.test_set is None or unseen is None else SetSource(unseen, data.classes)
+        fake = ModelSource(translator, min(self.evaluator.samples, len(data.to_translate[1 - domain])))
+        return self.evaluator.compare(real, fake, translator.device, test).scores
 
     @torch.no_grad()
     def _translations(self, model: Any, data: Unpaired, domain: int) -> dict[str, float]:
@@ -125,7 +113,7 @@ class Backwards:
     conditional = False
 
     def __init__(self, model: Any):
-        self.model = model
+        self.model, self.device = model, model.device
 
     def sample(self, start: int, stop: int, *, seed: int = 0, **options: Any) -> tuple[Tensor, Tensor]:
         """The translations number `start` to `stop`, and their labels."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saddle.callbacks.evaluation import Evaluation, prepared
+from saddle.callbacks.evaluation import Evaluation
 from saddle.callbacks.pictures import Pictures
 from saddle.distributed import rank, world_size
 from saddle.images import from_data, to_uint8
@@ -25,14 +25,13 @@ class Traversals(Pictures):
     code, in ``samples/continuous_<i>``.
 
     Args:
-        every, folder: of `Pictures`.
-        columns: images in a row.
+        every, folder, columns: of `Pictures`.
         reach: end of the continuous sweeps; in training the codes stay within 1.
     """
 
     def __init__(self, every: int, folder: str, columns: int = 10, reach: float = 2.0):
-        super().__init__(every, folder)
-        self.columns, self.reach = columns, reach
+        super().__init__(every, folder, columns)
+        self.reach = reach
 
     def applies(self, trainer: Any, model: Any) -> bool:
         return hasattr(model, "codes") and trainer.datamodule.bounded
@@ -62,13 +61,13 @@ class CodeScores(Evaluation):
 
     def __init__(self, every: int, classifier: str | None = None, samples: int = 2000, batch: int = 250):
         super().__init__({}, every, samples, batch)
-        self.samples, self.batch, self.classifier = samples, batch, classifier
+        self.classifier = classifier
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Get the classifier; one process of each machine may have to train it."""
         data = trainer.datamodule
         if self.classifier and self.applies(pl_module, data):
-            self.extractor = prepared(ClassifierExtractor(self.classifier, data.classes), data)
+            self.extractor = ClassifierExtractor(self.classifier, data.classes)
+            self.evaluator.prepare(data, self.extractor)
 
     def applies(self, model: Any, data: Any) -> bool:
         """Whether there is a code to score and classes to score it by."""
@@ -88,7 +87,7 @@ class CodeScores(Evaluation):
         """Of the real images: the code that Q reads against their label."""
         images = data.train_set if data.test_set is None else data.test_set
         metric = CodeAccuracy(model.codes.categorical[0], data.classes).to(model.device)
-        for rows in blocks(len(images), self.batch, rank(), world_size()):
+        for rows in blocks(len(images), self.evaluator.batch, rank(), world_size()):
             pixels, labels = images.__getitems__(range(rows.start, rows.stop))
             read, _ = model.read_codes(from_data(pixels.to(model.device), model.dtype))
             metric.update(read[0], labels)
@@ -98,7 +97,7 @@ class CodeScores(Evaluation):
         """Of generated images: the code that they were made with against the class that the classifier sees."""
         assert self.extractor is not None
         metric = CodeAccuracy(model.codes.categorical[0], classes).to(model.device)
-        for rows in blocks(self.samples, self.batch, rank(), world_size()):
+        for rows in blocks(self.evaluator.samples, self.evaluator.batch, rank(), world_size()):
             images, _ = model.sample(rows.start, rows.stop, seed=0)
             seen = self.extractor(to_uint8(images)).logits.argmax(1)
             metric.update(model.prior.sample_categories(0, rows.start, rows.stop, 0), seen)

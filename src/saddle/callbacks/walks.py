@@ -27,8 +27,8 @@ class Walks(Pictures):
     """
 
     def __init__(self, every: int, folder: str, rows: int = 6, columns: int = 10):
-        super().__init__(every, folder)
-        self.rows, self.columns = rows, columns
+        super().__init__(every, folder, columns)
+        self.rows = rows
 
     def applies(self, trainer: Any, model: Any) -> bool:
         return not hasattr(model, "translate")

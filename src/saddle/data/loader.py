@@ -66,18 +66,14 @@ class Iterations(Sampler[list[int]]):
             yield self._indices(iteration).tolist()
 
     def _indices(self, iteration: int) -> np.ndarray:
-        epochs, places = np.divmod(self._positions(iteration), self.images)
-        # the positions ascend, so each epoch's are consecutive
-        return np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
-
-    def _positions(self, iteration: int) -> np.ndarray:
-        """Where in the stream the images are that this process takes in an iteration, ascending."""
         first = iteration * self.d_steps * self.share.batch_size
         if self.sizes is not None:
             first = self.sizes.images_at(iteration)
             self.share = replace(self.share, batch_size=self.sizes.batch_size_at(iteration))
         steps = np.arange(self.d_steps)[:, None] * self.share.batch_size
-        return (first + steps + np.array(self.share.indices())).ravel()
+        positions = (first + steps + np.array(self.share.indices())).ravel()  # in the stream, ascending
+        epochs, places = np.divmod(positions, self.images)
+        return np.concatenate([self._order(int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:

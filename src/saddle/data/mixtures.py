@@ -15,11 +15,7 @@ from saddle.randomness import generator
 
 
 def ring(modes: int, radius: float) -> Tensor:
-    """Centres at the angles 2 pi k / modes of a circle: float32 [modes, 2].
-
-    Raises:
-        InputError: for fewer than one mode.
-    """
+    """Centres at the angles 2 pi k / modes of a circle, of which there is at least one: float32 [modes, 2]."""
     if modes < 1:
         raise InputError(f"data.centres.modes={modes}: a ring has at least 1")
     angles = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
@@ -27,11 +23,7 @@ def ring(modes: int, radius: float) -> Tensor:
 
 
 def grid(modes: int, spacing: float) -> Tensor:
-    """Centres of a square grid around 0, `spacing` apart, row by row: float32 [modes, 2].
-
-    Raises:
-        InputError: unless `modes` is a square number.
-    """
+    """Centres of a square grid around 0, `spacing` apart, row by row: float32 [modes, 2]; `modes` is a square."""
     side = math.isqrt(max(modes, 0))
     if side < 1 or side**2 != modes:
         raise InputError(f"data.centres.modes={modes}: a square grid has 1, 4, 9, 16, 25, ... centres")

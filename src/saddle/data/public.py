@@ -76,11 +76,7 @@ class PublicData(DataModule):
         """Unpack the archive in `folder` there. Nothing, where `read` takes the downloads as they are."""
 
     def found(self) -> Path:
-        """What `find` finds.
-
-        Raises:
-            InputError: if that is nothing.
-        """
+        """What `find` finds; InputError if that is nothing."""
         found = self.find()
         if found is None:
             places = " or ".join(map(str, self.folders()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -71,6 +72,7 @@ class TorchvisionExtractor(FeatureExtractor):
         if not head and not weights:
             raise InputError(f"{name}: torchvision's own weights have a head; name a file, or leave head=true")
         self.name, self.head, self.size = name, head, size
+        self.made_from = ("torchvision", name, self.file.path, head, size)
         with torch.device("meta"):
             layer = last_linear(self._build())[1]
         self.features, self._classes = layer.in_features, layer.out_features
@@ -84,10 +86,6 @@ class TorchvisionExtractor(FeatureExtractor):
         if not self.head:
             raise InputError(f"{self.name} without a head sees no classes: choose metrics that read features")
         return self._classes
-
-    @property
-    def key(self) -> str:
-        return f"torchvision {self.name} {self.file.path} {self.head} {self.size} {self.precision}"
 
     @property
     def fingerprint(self) -> str:
@@ -149,7 +147,7 @@ class TransformersExtractor(FeatureExtractor):
         super().__init__(bf16)
         if importlib.util.find_spec("transformers") is None:
             raise InputError(f"{type(self).__name__} needs the package transformers: pip install transformers")
-        self.model, self.features = model, features
+        self.model, self.features, self.made_from = model, features, (self.name, model)
 
     @property
     def classes(self) -> int:  # type: ignore[override]
@@ -157,29 +155,25 @@ class TransformersExtractor(FeatureExtractor):
         raise InputError(f"{self.name} sees no classes: choose metrics that read features")
 
     @property
-    def key(self) -> str:
-        return f"{self.name} {self.model} {self.precision}"
-
-    @property
     def fingerprint(self) -> str:
-        """A hash of the weights, which are loaded for it, and of the precision."""
-        return digest(self.name, self._weights(), self.size, self.precision)
+        """A hash of the weights and of the precision."""
+        return digest(self.name, self.weights, self.size, self.precision)
 
     def origin(self) -> dict[str, str]:
-        return {"model": self.model, "weights": self._weights(), "resizer": f"clean {self.size}"}
+        return {"model": self.model, "weights": self.weights, "resizer": f"clean {self.size}"}
 
-    def _weights(self) -> str:
-        if not hasattr(self, "_hash"):
-            total = hashlib.sha256()
-            for name, x in sorted(self.load().state_dict().items()):
-                total.update(f"{name}{tuple(x.shape)}".encode())
-                total.update(x.float().contiguous().numpy().data)
-            self._hash = total.hexdigest()
-        return self._hash
+    @cached_property
+    def weights(self) -> str:
+        """A hash of the weights, which are loaded for it and downloaded if they are not there."""
+        total = hashlib.sha256()
+        for name, x in sorted(self.load().state_dict().items()):
+            total.update(f"{name}{tuple(x.shape)}".encode())
+            total.update(x.float().contiguous().numpy().data)
+        return total.hexdigest()
 
     def prepare(self, datamodule: DataModule | None = None) -> None:
         """Download the model if it is not there."""
-        self._weights()
+        _ = self.weights
 
     def load(self) -> nn.Module:
         import transformers
@@ -212,12 +206,9 @@ class DINOv2Extractor(TransformersExtractor):
     """
 
     name = "dinov2"
-    network_class: ClassVar[str] = "Dinov2Model"
-    output: ClassVar[str] = "pooler_output"
-    statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = IMAGENET
-
-    def __init__(self, model: str = "facebook/dinov2-large", features: int = 1024, bf16: bool = False):
-        super().__init__(model, features, bf16)
+    network_class = "Dinov2Model"
+    output = "pooler_output"
+    statistics = IMAGENET
 
 
 class CLIPExtractor(TransformersExtractor):
@@ -227,9 +218,6 @@ class CLIPExtractor(TransformersExtractor):
     """
 
     name = "clip"
-    network_class: ClassVar[str] = "CLIPVisionModelWithProjection"
-    output: ClassVar[str] = "image_embeds"
-    statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = CLIP
-
-    def __init__(self, model: str = "openai/clip-vit-large-patch14", features: int = 768, bf16: bool = False):
-        super().__init__(model, features, bf16)
+    network_class = "CLIPVisionModelWithProjection"
+    output = "image_embeds"
+    statistics = CLIP

@@ -77,23 +77,18 @@ class GatheringMetric(Metric):
     """A torchmetrics Metric of which a process may have seen nothing."""
 
     full_state_update = False
-    is_differentiable = False
 
     def _sync_dist(self, dist_sync_fn: Any = gather_all_tensors, process_group: Any = None) -> None:
-        if dist.is_available() and dist.is_initialized():
-            self._fill_empty(process_group)
-        super()._sync_dist(dist_sync_fn, process_group)
-
-    def _fill_empty(self, group: Any) -> None:
         """Give a process that saw no rows an empty tensor of the others' shape, without which gathering hangs."""
         lists = {name: getattr(self, name) for name, default in self._defaults.items() if isinstance(default, list)}
         mine = {name: (tuple(x[0].shape[1:]), x[0].dtype) for name, x in lists.items() if len(x)}
-        everyone: list[Any] = [None] * dist.get_world_size(group)
-        dist.all_gather_object(everyone, mine, group=group)
+        everyone: list[Any] = [None] * dist.get_world_size(process_group)
+        dist.all_gather_object(everyone, mine, group=process_group)
         known = {name: found for part in everyone for name, found in part.items()}
         for name in known.keys() - mine.keys():
             shape, dtype = known[name]
             setattr(self, name, [torch.empty((0, *shape), dtype=dtype, device=self.device)])
+        super()._sync_dist(dist_sync_fn, process_group)
 
 
 class ImageMetric(GatheringMetric):

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from saddle.data.files import made_whole
+
 
 def cache_folder() -> Path:
     """``$SADDLE_CACHE``, or ``~/.cache/saddle``."""
@@ -61,12 +63,10 @@ class StatisticsCache:
     def write(self, key: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep the tensors. A folder that cannot be written costs a line and the next run's time, not this run."""
         path = self.path(key)
-        partial = path.with_name(f".{key}.{os.getpid()}.partial")
         kept = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(kept, partial, metadata={"key": key, "checksum": _checksum(kept)})
-            partial.replace(path)
+            with made_whole(path) as partial:
+                save_file(kept, partial, metadata={"key": key, "checksum": _checksum(kept)})
         except (OSError, SafetensorError) as error:
             print(f"statistics are not cached in {path.parent}: {error}", file=sys.stderr)
 

@@ -46,8 +46,6 @@ class ClassificationAccuracy(ImageMetric):
         seed: of the classifiers.
     """
 
-    higher_is_better = True
-
     def __init__(
         self,
         steps: int = 3600,
@@ -78,9 +76,7 @@ class ClassificationAccuracy(ImageMetric):
                 f"cas: the fakes have the classes {sorted(known['fake'])}, the real images {sorted(real)}: "
                 "score more images"
             )
-        accuracies = self._accuracies(sets) if rank() == 0 else None
-        accuracies = broadcast_object(accuracies)
-        assert accuracies is not None
+        accuracies = broadcast_object(self._accuracies(sets) if rank() == 0 else None)
         return {name: torch.tensor(x, dtype=torch.float64) for name, x in accuracies.items()}
 
     def _accuracies(self, sets: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:

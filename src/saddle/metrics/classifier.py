@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from saddle.data.files import made_whole
 from saddle.errors import InputError
 from saddle.images import to_uint8
 from saddle.metrics.files import read_weights
@@ -171,15 +172,13 @@ def accuracy(model: Classifier, images: Tensor, labels: Tensor, batch: int = 500
 
 
 def save(model: Classifier, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights in half precision beside `path` and move them there."""
+    """Write the weights in half precision."""
     tensors = {
         name: (x.half() if x.is_floating_point() else x).contiguous().cpu() for name, x in model.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     shape = {"channels": str(model.channels), "classes": str(model.classes)}
-    save_file(tensors, partial, metadata={**metadata, **shape})
-    partial.replace(path)
+    with made_whole(path) as partial:
+        save_file(tensors, partial, metadata={**metadata, **shape})
 
 
 def read_metadata(path: Path) -> dict[str, str]:

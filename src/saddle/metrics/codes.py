@@ -8,8 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from saddle.errors import InputError
-from saddle.metrics.base import GatheringMetric
+from saddle.metrics.base import GatheringMetric, require_images
 
 
 class CodeAccuracy(GatheringMetric):
@@ -26,8 +25,6 @@ class CodeAccuracy(GatheringMetric):
         InputError: from `compute`, before any sample was counted.
     """
 
-    higher_is_better = True
-
     counts: Tensor
 
     def __init__(self, values: int, classes: int, **kwargs: Any):
@@ -43,7 +40,6 @@ class CodeAccuracy(GatheringMetric):
     def compute(self) -> Tensor:
         """In [0, 1]; the code that is drawn without looking scores about one over the number of classes."""
         total = self.counts.sum()
-        if not total:
-            raise InputError("code accuracy: no image was counted")
+        require_images(total, "labelled", least=1)
         value, label = linear_sum_assignment(self.counts.cpu().numpy(), maximize=True)
         return self.counts[torch.as_tensor(value), torch.as_tensor(label)].sum() / total

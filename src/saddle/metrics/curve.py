@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from saddle.data.files import made_whole
 
 #: Pairs of scores that show the trade, variety on the horizontal axis; the first that was computed is drawn.
 AXES = (
@@ -42,7 +40,8 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     """
     pair = axes_of(points[0]["scores"])
     names = pair or ("truncation", next(iter(points[0]["scores"])))
-    figure, axes = plt.subplots(figsize=(5, 4), constrained_layout=True)
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
     (x, x_error), (y, y_error) = (_values(points, name) for name in names)
     axes.errorbar(x, y, y_error, x_error, marker="o", capsize=2)
     if pair:
@@ -54,11 +53,8 @@ def draw_curve(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xlabel(names[0].removeprefix("eval/"))
     axes.set_ylabel(names[1].removeprefix("eval/"))
     axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    figure.savefig(partial, format="png", dpi=150)
-    plt.close(figure)
-    os.replace(partial, path)
+    with made_whole(path) as partial:
+        figure.savefig(partial, dpi=150)
 
 
 def _values(points: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float] | None]:

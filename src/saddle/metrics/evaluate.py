@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,9 @@ NEAREST = 5  # training images beside a sample in the picture of neighbours
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """What `python src/evaluate.py` does; the options are those of conf/evaluate.yaml. Returns what was written."""
-    if (cfg.run is None) == (cfg.real is None and cfg.fake is None):
-        raise InputError("say what to score: either run=DIR, or real=PATH fake=PATH")
-    if cfg.run is None and (cfg.real is None or cfg.fake is None):
-        raise InputError("give both real=PATH and fake=PATH")
+    given = [option for option in ("run", "real", "fake") if cfg[option] is not None]
+    if given not in (["run"], ["real", "fake"]):
+        raise InputError("say what to score: either run=DIR, or both real=PATH and fake=PATH")
     out = Path(str(cfg.out)).expanduser() if cfg.out is not None else None
     if out is None and cfg.run is not None:
         out = Path(str(cfg.run)).expanduser() / "evaluation.json"
@@ -59,15 +59,15 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
     run, model = build.load_run(cfg.run, weights=cfg.weights)
-    metrics = cfg.metrics or run.metrics
-    if not metrics:
+    nodes = cfg.metrics or run.metrics
+    if not nodes:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")
     classifier = cfg.classifier or run.data.classifier
-    built = build_metrics(metrics, classifier, run.data.classes)
+    metrics = build_metrics(nodes, classifier, run.data.classes)
     datamodule = build.build_data(run)
     datamodule.prepare_data()
     datamodule.setup()
-    evaluator = Evaluator(built, cfg.n, cfg.batch, progress=bars.show)
+    evaluator = Evaluator(metrics, cfg.n, cfg.batch, progress=bars.show)
     evaluator.prepare(datamodule)
 
     def measure(seed: int, truncation: Truncation) -> Scores:
@@ -84,8 +84,9 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
     if cfg.neighbours:
         seed = seeds[0] if isinstance(seeds, list) else seeds
         truncation = truncations[0] if isinstance(truncations, list) else truncations
-        fakes = ModelSource(model, cfg.neighbours, seed, cfg.ema, truncation, datamodule.train_set.dtype)
         real = SetSource(datamodule.train_set, datamodule.classes)
+        drawn = {"seed": seed, "ema": cfg.ema, "truncation": truncation}
+        fakes = ModelSource(model, cfg.neighbours, datamodule.train_set.dtype, **drawn)
         report["neighbours"] = _neighbours(cfg, out, fakes, real, extractor_of(evaluator, classifier))
     return report
 
@@ -99,7 +100,7 @@ def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, 
     real, fake = open_images(str(cfg.real)), open_images(str(cfg.fake))
     classifier = cfg.classifier or "fashion_mnist"
     if cfg.metrics:
-        metrics: dict[str, Metric] = build_metrics(cfg.metrics, classifier, None)
+        metrics = build_metrics(cfg.metrics, classifier, None)
     elif not cfg.classifier and real.read(0, 1)[0].shape[1] != 1:
         raise InputError(
             f"{cfg.real} has colour images, and without metrics= they would be compared by the classifier of the grey "
@@ -109,7 +110,7 @@ def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, 
         metrics = {"frechet": FrechetDistance(ClassifierExtractor(classifier))}
     evaluator = Evaluator(metrics, batch=cfg.batch, progress=bars.show)
     evaluator.prepare()
-    report = {"real": str(cfg.real), "fake": str(cfg.fake), **_report(evaluator.compare(real, fake))}
+    report = {"real": str(cfg.real), "fake": str(cfg.fake), **asdict(evaluator.compare(real, fake))}
     if cfg.neighbours:
         report["neighbours"] = _neighbours(cfg, out, fake, real, extractor_of(evaluator, classifier))
     return report
@@ -129,9 +130,9 @@ def sweep(measure: Measure, seeds: int | list[int], truncations: Truncation | li
     points = []
     for truncation in truncations if isinstance(truncations, list) else [truncations]:
         found = [measure(seed, truncation) for seed in (seeds if isinstance(seeds, list) else [seeds])]
-        point = _report(found[0])
+        point = asdict(found[0])
         if isinstance(seeds, list):
-            point |= over_seeds([scores.scalars for scores in found])
+            point |= over_seeds([each.scores for each in found])
             point["vectors"] = {}  # those of one seed would not belong to the means
         points.append({"truncation": truncation, **point})
     if not isinstance(truncations, list):
@@ -176,13 +177,7 @@ def truncations_of(cfg: DictConfig) -> Truncation | list[Truncation]:
 
 
 def build_metrics(metrics: Any, classifier: str | None, classes: int | None) -> dict[str, Metric]:
-    """The metrics of a configuration.
-
-    Args:
-        metrics: nodes by name; an extractor anywhere in them whose `name` or `classes` are null gets the following
-            ones.
-        classifier: of the data.
-        classes: of the data.
+    """The metrics of a configuration; an extractor in them whose `name` or `classes` are null gets those of the data.
 
     Raises:
         InputError: what a metric refuses, e.g. data without a classifier.
@@ -221,16 +216,6 @@ def _neighbours(
 
 
 # ----------------------------------------------------------------------------------------------------- what is reported
-
-
-def _report(scores: Scores) -> dict[str, Any]:
-    return {
-        "n_real": scores.real,
-        "n_fake": scores.fake,
-        "extractors": scores.extractors,
-        "scores": scores.scalars,
-        "vectors": scores.vectors,
-    }
 
 
 class Bars(Progress):

@@ -23,21 +23,21 @@ from saddle.randomness import Rows
 
 @dataclass(frozen=True)
 class Scores:
-    """The outcome of an evaluation.
+    """The outcome of an evaluation, in the order of a report.
 
     Attributes:
-        scalars: by name, ``eval/<metric>``.
-        vectors: what is not a single number, e.g. the share of every class.
-        real: number of real images.
-        fake: number of fake images.
+        n_real: number of real images.
+        n_fake: number of fake images.
         extractors: by name, what decides about the outputs of each; see `FeatureExtractor.describe`.
+        scores: by name, ``eval/<metric>``.
+        vectors: what is not a single number, e.g. the share of every class.
     """
 
-    scalars: dict[str, float]
-    vectors: dict[str, list[float]] = field(default_factory=dict)
-    real: int = 0
-    fake: int = 0
+    n_real: int
+    n_fake: int
     extractors: dict[str, dict[str, str]] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    vectors: dict[str, list[float]] = field(default_factory=dict)
 
 
 Progress = Callable[[str, int, int], None]
@@ -78,24 +78,18 @@ class Evaluator:
         self.cache, self.progress = cache or StatisticsCache(), progress
         self._shown: dict[str, str | None] = {}  # stock metrics that keep the real side, by the source they saw
 
-    def prepare(self, datamodule: DataModule | None = None) -> None:
+    def prepare(self, datamodule: DataModule | None = None, further: FeatureExtractor | None = None) -> None:
         """Get what parts of the metrics need (weights to download or train), so that a run fails before it trains.
 
-        A part is an extractor, or any module inside a metric that has a method `prepare`. Every process must call it;
-        one per machine works.
+        A part is an extractor, or any module inside a metric that has a method `prepare`; `further` is an extractor
+        beside those of the metrics. Every process must call it; one per machine works.
         """
         if rank() == 0:
             modules = (module for metric in self.metrics.values() for module in metric.modules())
             others: list[Any] = [m for m in modules if hasattr(m, "prepare") and not isinstance(m, FeatureExtractor)]
-            for part in (*self.extractors().values(), *others):
+            for part in (*self.extractors().values(), *others, *([further] if further else [])):
                 part.prepare(datamodule)
         barrier()
-
-    def evaluate(
-        self, model: Any, datamodule: DataModule, seed: int = 0, ema: bool = True, truncation: float | None = None
-    ) -> dict[str, float]:
-        """The scalars of `measure` for a model's samples against the training set."""
-        return self.measure(model, datamodule, seed, ema, truncation).scalars
 
     def measure(
         self, model: Any, datamodule: DataModule, seed: int = 0, ema: bool = True, truncation: float | None = None
@@ -110,7 +104,7 @@ class Evaluator:
             truncation: of the latents, null for none.
         """
         reals = datamodule.train_set
-        fake = ModelSource(model, self.samples, seed, ema, truncation, reals.dtype)
+        fake = ModelSource(model, self.samples, reals.dtype, seed=seed, ema=ema, truncation=truncation)
         test = None if datamodule.test_set is None else SetSource(datamodule.test_set, datamodule.classes)
         return self.compare(SetSource(reals, datamodule.classes), fake, model.device, test)
 
@@ -130,52 +124,40 @@ class Evaluator:
             test: real images that no model was trained on, for the metrics that read them.
         """
         if not self.metrics:
-            return Scores({})
+            return Scores(len(real), len(fake))
         for source in (real, fake):
             if len(source) < 2:
                 raise InputError(f"{source.name}: {len(source)} images; scores need at least 2")
         _check_shapes(real, fake)
+        of_test = {name: m for name, m in self.metrics.items() if isinstance(m, ImageMetric) and "test" in m.sides}
+        if of_test and test is None:
+            raise InputError(f"{', '.join(of_test)}: needs a test set, which this data has not; leave the metric out")
+        of_model = {name: m for name, m in self.metrics.items() if isinstance(m, ModelMetric)}
+        if of_model and not isinstance(fake, ModelSource):
+            raise InputError(f"{', '.join(of_model)}: needs a model, and {fake.name} holds only images: score a run")
         for metric in self.metrics.values():
             metric.to(device)
             metric.reset()
         with torch.no_grad():
-            self._show_reals(real, "real", self.metrics, device)
-            self._show_test(test, device)
-            self._show(fake, "fake", self.metrics, device)
-            self._show_model(fake)
+            self._show_reals(real, "real", self.metrics)
+            if of_test and test is not None:
+                self._show_reals(test, "test", of_test)
+            self._show(fake, "fake", self.metrics)
+            if of_model and isinstance(fake, ModelSource):
+                for rows in self._batches("the model", len(fake)):
+                    for reader in of_model.values():
+                        reader.update(fake.model, rows, **fake.options)
             scores = self._scores(len(real), len(fake))
         for metric in self.metrics.values():
             metric.reset()
         return scores
 
-    def _show_test(self, source: ImageSource | None, device: torch.device | str) -> None:
-        """Show the test set to the metrics that read it."""
-        readers = {name: m for name, m in self.metrics.items() if isinstance(m, ImageMetric) and "test" in m.sides}
-        if not readers:
-            return
-        if source is None:
-            raise InputError(f"{', '.join(readers)}: needs a test set, which this data has not; leave the metric out")
-        self._show_reals(source, "test", readers, device)
-
-    def _show_model(self, source: ImageSource) -> None:
-        """Show the model behind the fakes to the metrics that read it."""
-        readers = {name: m for name, m in self.metrics.items() if isinstance(m, ModelMetric)}
-        if not readers:
-            return
-        if not isinstance(source, ModelSource):
-            raise InputError(f"{', '.join(readers)}: needs a model, and {source.name} holds only images: score a run")
-        for rows in self._batches("the model", len(source)):
-            for metric in readers.values():
-                metric.update(source.model, rows, **source.options)
-
-    def _show_reals(
-        self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str
-    ) -> None:
+    def _show_reals(self, source: ImageSource, side: str, metrics: Mapping[str, Metric]) -> None:
         """Show the training or the test set to the metrics that do not know their statistics, and cache these."""
         fingerprint = source.fingerprint()
         keys = {name: self._key(metric, side, fingerprint) for name, metric in metrics.items()}
         unknown = {name: m for name, m in metrics.items() if not self._known(name, m, side, keys[name], fingerprint)}
-        self._show(source, side, unknown, device)
+        self._show(source, side, unknown)
         written = set()
         for name, metric in self._each(f"statistics of {source.name}", unknown):
             key = keys[name]
@@ -211,7 +193,7 @@ class Evaluator:
             raise InputError(f"{name} keeps its first real images: make it with reset_real_features=true for others")
         return True
 
-    def _show(self, source: ImageSource, side: str, metrics: Mapping[str, Metric], device: torch.device | str) -> None:
+    def _show(self, source: ImageSource, side: str, metrics: Mapping[str, Metric]) -> None:
         """Update the metrics with this process's part of the images of a side: "real", "test" or "fake"."""
         chosen = [metric for metric in metrics.values() if not isinstance(metric, ModelMetric)]
         if not chosen:
@@ -220,7 +202,7 @@ class Evaluator:
         keys = {metric.extractor.key for metric in chosen if isinstance(metric, ImageMetric)}
         for rows in self._batches(source.name, len(source)):
             images, labels = source.read(rows.start, rows.stop)
-            images = images.to(device)
+            images = images.to(chosen[0].device)
             outputs = {key: extractors[key](images) for key in keys}
             for metric in chosen:
                 if isinstance(metric, ImageMetric):
@@ -253,21 +235,20 @@ class Evaluator:
                     found.setdefault(module.key, module)
         return found
 
-    def _scores(self, real: int, fake: int) -> Scores:
-        scalars: dict[str, float] = {}
-        vectors: dict[str, list[float]] = {}
+    def _scores(self, n_real: int, n_fake: int) -> Scores:
+        """What the metrics say of the images that they have seen."""
+        found = Scores(n_real, n_fake)
         for name, metric in self._each("the scores", self.metrics):
             for key, value in _results(name, metric.compute()):
-                if key in scalars or key in vectors:
+                if key in found.scores or key in found.vectors:
                     raise InputError(f"two of the chosen metrics log {key}: choose one of them")
                 if value.numel() == 1:
-                    scalars[key] = float(value)
+                    found.scores[key] = float(value)
                 else:
-                    vectors[key] = value.double().flatten().tolist()
-        described: dict[str, dict[str, str]] = {}
+                    found.vectors[key] = value.double().flatten().tolist()
         for key, extractor in self.extractors().items():
-            described[key if extractor.name in described else extractor.name] = extractor.describe()
-        return Scores(scalars, vectors, real, fake, described)
+            found.extractors[key if extractor.name in found.extractors else extractor.name] = extractor.describe()
+        return found
 
 
 def blocks(total: int, batch: int, rank: int, world: int) -> Iterator[Rows]:

@@ -22,7 +22,7 @@ from saddle.errors import InputError
 from saddle.metrics import classifier
 from saddle.metrics.cache import cache_folder, digest
 from saddle.metrics.files import WeightsFile, file_hash
-from saddle.metrics.resizers import RESIZERS, Resizer
+from saddle.metrics.resizers import RESIZERS
 from saddle.metrics.train_classifier import fit
 
 RELEASES = "https://github.com/toshas/torch-fidelity/releases/download"
@@ -59,6 +59,8 @@ class FeatureExtractor(nn.Module, ABC):
         features: F, the length of a feature vector.
         classes: C, the number of classes.
         file: of its weights, where they are downloaded as one.
+        precision: in which the network computes: "float32" or "bfloat16".
+        made_from: what tells it from others beside its precision; files by their paths.
         deviation: of the features in bfloat16: |difference| / |features| in the Euclidean norm over the first images;
             null before these, and in float32.
     """
@@ -66,18 +68,19 @@ class FeatureExtractor(nn.Module, ABC):
     name: str
     features: int
     classes: int
+    made_from: tuple[object, ...]
     file: WeightsFile | None = None
 
     def __init__(self, bf16: bool = False) -> None:
         super().__init__()
-        self.bf16 = bf16
+        self.bf16, self.precision = bf16, "bfloat16" if bf16 else "float32"
         self.deviation: float | None = None
         self._network: nn.Module | None = None
 
     @property
-    @abstractmethod
     def key(self) -> str:
         """What it was made from: two extractors with the same key are interchangeable. Needs no weights."""
+        return " ".join(str(part) for part in (*self.made_from, self.precision))
 
     @property
     @abstractmethod
@@ -105,11 +108,6 @@ class FeatureExtractor(nn.Module, ABC):
     def origin(self) -> dict[str, str]:
         """What more there is to say: the hash of its weights (``weights``), the way of resizing (``resizer``)."""
         return {}
-
-    @property
-    def precision(self) -> str:
-        """In which the network computes."""
-        return "bfloat16" if self.bf16 else "float32"
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> FeatureOutputs:
@@ -173,7 +171,7 @@ class ClassifierExtractor(FeatureExtractor):
             )
         if "/" in name or "=" in name:
             raise InputError(f"data.classifier={name}: a classifier's name is not a path")
-        self.name = name
+        self.name, self.made_from = name, ("classifier", name)
         if self.path.is_file():
             self.classes = int(classifier.read_metadata(self.path)["classes"])
         elif classes and classes > 1:
@@ -187,10 +185,6 @@ class ClassifierExtractor(FeatureExtractor):
         """The weights: those of the package, else those in the cache folder."""
         committed = classifier.WEIGHTS / f"{self.name}.safetensors"
         return committed if committed.is_file() else cache_folder() / "classifiers" / f"{self.name}.safetensors"
-
-    @property
-    def key(self) -> str:
-        return f"classifier {self.name} {self.precision}"
 
     @property
     def fingerprint(self) -> str:
@@ -259,12 +253,7 @@ class InceptionExtractor(FeatureExtractor):
         self.file = WeightsFile(weights, INCEPTION_URL, "Inception", instead="metrics=frechet", hash_prefix="6726825d")
         if resizer not in RESIZERS:
             raise InputError(f"resizer={resizer}: choose one of {', '.join(RESIZERS)}")
-        self.resizer = resizer
-        self.resize: Resizer = RESIZERS[resizer]
-
-    @property
-    def key(self) -> str:
-        return f"inception {self.file.path} {self.resizer} {self.precision}"
+        self.resizer, self.made_from = resizer, ("inception", self.file.path, resizer)
 
     @property
     def fingerprint(self) -> str:
@@ -293,7 +282,8 @@ class InceptionExtractor(FeatureExtractor):
         assert isinstance(network, Inception)
         on_cpu = images.device.type == "cpu"
         parts = images.split(PER_THREAD * torch.get_num_threads()) if on_cpu else [images]
-        found = [network((self.resize(x.float(), 299).expand(-1, 3, -1, -1) - 128).div_(128)) for x in parts]
+        resize = RESIZERS[self.resizer]
+        found = [network((resize(x.float(), 299).expand(-1, 3, -1, -1) - 128).div_(128)) for x in parts]
         return FeatureOutputs(torch.cat([x.features for x in found]), torch.cat([x.logits for x in found]))
 
 

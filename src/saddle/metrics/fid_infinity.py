@@ -32,8 +32,6 @@ class FrechetInfinity(ImageMetric):
         seed: of the parts.
     """
 
-    higher_is_better = False
-
     def __init__(
         self, extractor: FeatureExtractor, points: int = 15, smallest: int = 5000, seed: int = 0, **kwargs: Any
     ):

@@ -126,8 +126,6 @@ class FrechetDistance(ImageMetric):
     upwards with few images: compare values of equal numbers, or see `FrechetInfinity`.
     """
 
-    higher_is_better = False
-
     def __init__(self, extractor: FeatureExtractor, **kwargs: Any):
         super().__init__(extractor, Moments(extractor.features), **kwargs)
 

@@ -24,8 +24,6 @@ class IntraFrechet(ImageMetric):
     Known values: 0 for identical sets.
     """
 
-    higher_is_better = False
-
     def __init__(self, extractor: FeatureExtractor, **kwargs: Any):
         super().__init__(extractor, Features(labelled=True), **kwargs)
 

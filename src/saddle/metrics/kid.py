@@ -28,8 +28,6 @@ class KernelDistance(ImageMetric):
         seed: of the subsets.
     """
 
-    higher_is_better = False
-
     def __init__(
         self, extractor: FeatureExtractor, subsets: int = 100, subset_size: int = 1000, seed: int = 0, **kwargs: Any
     ):

@@ -118,12 +118,7 @@ def write_neighbours(
 ) -> Tensor:
     """Write a PNG with a sample in the first column of each row and its nearest training images right of it.
 
-    Args:
-        path: of the PNG.
-        samples, source, extractor, k, batch: as in `nearest_training_images`.
-
-    Returns:
-        the distances, float32 [N, k] in ascending order.
+    Arguments and the distances that are returned are those of `nearest_training_images`.
     """
     distances, places = nearest_training_images(samples, source, extractor, k, batch)
     cells = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +14,6 @@ from saddle.errors import InputError
 from saddle.metrics.base import GatheringMetric, require_images
 
 Points = Tensor | Sequence[Sequence[float]]
-
-
-class Assignment(Protocol):
-    """Says of every sample to which mode it belongs.
-
-    Attributes:
-        modes: how many there are.
-    """
-
-    modes: int
-
-    def __call__(self, samples: Tensor) -> Tensor:
-        """Samples [N, ...] -> the mode of each, int64 [N] in 0..modes-1, or -1 for a sample that belongs to none."""
-        ...
 
 
 class NearestCentre:
@@ -69,13 +55,14 @@ class ModeCoverage(GatheringMetric):
     States are sums: counts of the modes, and of all samples.
 
     Args:
-        assignment: of samples to modes.
+        assignment: of samples [N, ...] to modes, int64 [N] from 0 on, or -1 for a sample that belongs to none; its
+            attribute `modes` says how many modes there are.
     """
 
     counts: Tensor
     seen: Tensor
 
-    def __init__(self, assignment: Assignment, **kwargs: Any):
+    def __init__(self, assignment: Any, **kwargs: Any):
         super().__init__(**kwargs)
         self.assignment = assignment
         self.add_state("counts", torch.zeros(assignment.modes, dtype=torch.int64), dist_reduce_fx="sum")

@@ -93,7 +93,6 @@ class NeighbourMetric(ImageMetric):
         k: a ball around an image reaches to its k-th nearest neighbour; at least 1.
     """
 
-    higher_is_better = True
     _real_radii: Tensor | None = None  # of all real images seen, until there are more
 
     def __init__(self, extractor: FeatureExtractor, k: int, **kwargs: Any):
@@ -103,7 +102,6 @@ class NeighbourMetric(ImageMetric):
         self.k = k
 
     def reset(self) -> None:
-        """Forget both sides."""
         super().reset()
         self._real_radii = None
 

@@ -129,8 +129,6 @@ class PerceptualPathLength(ModelMetric):
         InputError: for options out of range, and where space is w and the generator has none.
     """
 
-    higher_is_better = False
-
     distances: list[Tensor] | Tensor
 
     def __init__(

@@ -58,8 +58,6 @@ class PrecisionRecallCurve(ImageMetric):
         seed: of k-means and of the part of the larger side.
     """
 
-    higher_is_better = True
-
     def __init__(
         self,
         extractor: FeatureExtractor,

@@ -37,16 +37,15 @@ class SplitProbabilities(Statistic):
     def add(self, states: dict[str, Any], outputs: FeatureOutputs, labels: Tensor | None, rows: Rows | None) -> None:
         logp = outputs.logits.double().log_softmax(1)
         p = logp.exp()
-        split = self._splits_of(len(p), rows, int(states["n"].sum())).to(p.device)
+        if rows is None:
+            before = int(states["n"].sum())
+            split = torch.arange(before, before + len(p)) % self.splits
+        else:  # part i is [i N // splits, (i + 1) N // splits), as in torch-fidelity
+            split = (torch.arange(rows.start + 1, rows.stop + 1) * self.splits - 1) // rows.total
+        split = split.to(p.device)
         states["n"].index_add_(0, split, torch.ones_like(p[:, 0]))
         states["p"].index_add_(0, split, p)
         states["plogp"].index_add_(0, split, (p * logp).sum(1))
-
-    def _splits_of(self, n: int, rows: Rows | None, before: int) -> Tensor:
-        if rows is None:
-            return torch.arange(before, before + n) % self.splits
-        # part i is [i N // splits, (i + 1) N // splits), as in torch-fidelity
-        return (torch.arange(rows.start + 1, rows.stop + 1) * self.splits - 1) // rows.total
 
 
 class ClassifierScore(ImageMetric):
@@ -58,8 +57,6 @@ class ClassifierScore(ImageMetric):
     Args:
         splits: number of parts, at least 1.
     """
-
-    higher_is_better = True
 
     def __init__(self, extractor: FeatureExtractor, splits: int = 1, **kwargs: Any):
         if splits < 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from saddle.metrics.cache import digest
 from saddle.metrics.features import check_images
 
 
-class ImageSource(Protocol):
+class ImageSource(ABC):
     """N images that can be read in any order.
 
     Attributes:
@@ -29,18 +30,19 @@ class ImageSource(Protocol):
 
     name: str
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def read(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Images [n, C, H, W], uint8 pixels or floats of points, and labels int64 [n], null where they have none."""
-        ...
 
     def fingerprint(self) -> str | None:
-        """A hash of the content, if that is cheaper than scoring it."""
-        ...
+        """A hash of the content, where that is cheaper than scoring it."""
+        return None
 
 
-class SetSource:
+class SetSource(ImageSource):
     """A dataset."""
 
     def __init__(self, images: ImageSet, classes: int, name: str = "the training set"):
@@ -57,22 +59,14 @@ class SetSource:
         return self.images.fingerprint()
 
 
-class ModelSource:
-    """The samples number 0 to `count` of a model, as data of `dtype` hold them."""
+class ModelSource(ImageSource):
+    """The samples number 0 to `count` of a model, drawn with `options`, as data of `dtype` hold them."""
 
     name = "the model's samples"
 
-    def __init__(
-        self,
-        model: Any,
-        count: int,
-        seed: int = 0,
-        ema: bool = True,
-        truncation: float | None = None,
-        dtype: torch.dtype = torch.uint8,
-    ):
+    def __init__(self, model: Any, count: int, dtype: torch.dtype = torch.uint8, **options: Any):
         self.model, self.count, self.dtype = model, count, dtype
-        self.options: dict[str, Any] = {"seed": seed, "ema": ema, "truncation": truncation}
+        self.options = {"seed": 0, "ema": True, "truncation": None, **options}
 
     def __len__(self) -> int:
         return self.count
@@ -84,12 +78,8 @@ class ModelSource:
             raise InputError("the generator's images are not finite: the run has diverged")
         return to_data(images, self.dtype), labels if self.model.conditional else None
 
-    def fingerprint(self) -> str | None:
-        """None: samples are always scored."""
-        return None
 
-
-class ArraySource:
+class ArraySource(ImageSource):
     """Images held in memory."""
 
     def __init__(self, images: Tensor, labels: Tensor | None, name: str):
@@ -108,7 +98,7 @@ class ArraySource:
         return digest(tuple(self.images.shape), pixels.hexdigest())
 
 
-class FolderSource:
+class FolderSource(ImageSource):
     """The image files under a folder, in the order of their paths."""
 
     def __init__(self, folder: Path):

@@ -117,8 +117,6 @@ class SlicedWasserstein(ImageMetric):
         seed: of patches and directions.
     """
 
-    higher_is_better = False
-
     def __init__(
         self,
         images: int = 8192,

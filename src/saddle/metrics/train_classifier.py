@@ -69,16 +69,16 @@ def main(arguments: Sequence[str]) -> int:
 
     out = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     overrides = [argument for argument in arguments if not argument.startswith("out=")]
-    if not any(argument.startswith("data=") for argument in overrides):
+    names = [argument.removeprefix("data=") for argument in overrides if argument.startswith("data=")]
+    if not names:
         raise InputError("say which data: python -m saddle.metrics.train_classifier data=fashion_mnist")
-    name = next(argument for argument in overrides if argument.startswith("data=")).removeprefix("data=")
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", overrides=overrides)
     datamodule = instantiate(config.data)
     datamodule.prepare_data()
     datamodule.setup()
-    path = Path(out[0]) if out else classifier.WEIGHTS / f"{name}.safetensors"
-    accuracy = fit(datamodule, name, path, "python -m saddle.metrics.train_classifier " + " ".join(overrides))
+    path = Path(out[0]) if out else classifier.WEIGHTS / f"{names[0]}.safetensors"
+    accuracy = fit(datamodule, names[0], path, "python -m saddle.metrics.train_classifier " + " ".join(overrides))
     print(f"{path}: accuracy {accuracy:.4f} on images that the classifier has not seen")
     return 0
 
