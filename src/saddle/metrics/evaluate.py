@@ -59,7 +59,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
     run, model = build.load_run(cfg.run, weights=cfg.weights)
-    nodes = cfg.metrics or run.metrics
+    nodes = cfg.get("metrics") or run.metrics
     if not nodes:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")
     classifier = cfg.classifier or run.data.classifier
@@ -99,7 +99,7 @@ def _evaluate_files(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, 
             )
     real, fake = open_images(str(cfg.real)), open_images(str(cfg.fake))
     classifier = cfg.classifier or "fashion_mnist"
-    if cfg.metrics:
+    if cfg.get("metrics"):
         metrics = build_metrics(cfg.metrics, classifier, None)
     elif not cfg.classifier and real.read(0, 1)[0].shape[1] != 1:
         raise InputError(
