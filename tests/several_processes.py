@@ -137,8 +137,10 @@ def size_of(part: str, name: str) -> str:
 def add_what_no_run_has() -> None:
     """A run for every option that is in no run yet, so that whatever is shipped is compared."""
     texts = [re.sub(r"#.*", "", path.read_text()) for path in (CONF / "model").glob("*.yaml")]
-    known = {*re.findall(r"\w+", " ".join([*texts, *itertools.chain.from_iterable(RUNS.values())]))}
-    for group, words in PLAIN.items():
+    text = "\n".join([*texts, *itertools.chain.from_iterable(RUNS.values())])
+    for group, words in PLAIN.items():  # chosen as `penalty=[r1,r2]` or, in a model's yaml, as `trunk: dcgan`
+        chosen = " ".join(re.findall(rf"\b{group.rpartition('/')[2]}(?:@\S+)?[:=] ?(.*)", text))
+        known = {*re.findall(r"\w+", chosen)}
         RUNS.update({f"{group} {name}": words(name) for name in options_of(group) if name not in known})
 
 
