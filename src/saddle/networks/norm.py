@@ -45,7 +45,7 @@ class BatchNorm(nn.Module):
         """Normalise [B, C] or [B, C, H, W]; a condition, which conditional norms read, is ignored."""
         # float64 is there to compare process counts: where the true gradient is zero (of a bias before the norm),
         # torch's kernel leaves a noise of 1e-14, and Adam turns that into steps of 1e-9
-        alone = not (dist.is_initialized() and is_distributed())
+        alone = not (dist.is_available() and dist.is_initialized() and is_distributed())
         if not self.training or (alone and x.dtype != torch.float64):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
