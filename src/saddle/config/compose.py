@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ConfigDefault
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +17,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
@@ -155,8 +155,13 @@ class Composer:
         """The yaml files of the chosen options, without their ending, and the dotted node that each is put under."""
         chosen = [text for text in overrides if self.is_choice(text)]
         if tuple(chosen) not in self._chosen:
-            words = [*self._always, *chosen]
-            listed = self._loader.compute_defaults_list(self.config_name, words, RunMode.RUN).defaults
+            listed = create_defaults_list(
+                repo=self._repository,  # which has read most of the files already
+                config_name=self.config_name,
+                overrides_list=OverridesParser.create().parse_overrides([*self._always, *chosen]),
+                prepend_hydra=True,
+                skip_missing=False,
+            ).defaults
             files = ((str(file.config_path), (file.package or "").replace("_global_", "")) for file in listed)
             self._chosen[tuple(chosen)] = [file for file in files if not file[0].startswith("hydra/")]
         return self._chosen[tuple(chosen)]
