@@ -21,10 +21,10 @@ demo: $(INSTALLED) ## train on the embedded handwritten digits for three minutes
 	$(BIN)/python src/train.py data=digits minutes=3
 
 test: $(INSTALLED) ## all tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-all: $(INSTALLED) ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2
 
 soak: $(INSTALLED) ## kill, damage and disturb runs for an hour (MINUTES=60) and count what is lost, see docs/reliability.md
 	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py run minutes=$(or $(MINUTES),60)
