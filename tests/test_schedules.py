@@ -43,6 +43,13 @@ def test_everything_that_a_schedule_may_set_is_set_before_the_step():
         assert row == pytest.approx(right)
 
 
+def test_beta2_is_the_smoothing_constant_of_rmsprop_also_where_it_changes():
+    model = attach(dense_gan(optimizer="rmsprop", schedules={"beta2": {"start": 0.9, "end": 0.5, "iterations": 1}}))
+    for i, smoothing in enumerate((0.9, 0.5)):
+        model.training_step(batch(model), i)
+        assert all(player.optimizer.param_groups[0]["alpha"] == smoothing for player in model.optimizers())
+
+
 def test_at_a_rate_of_zero_nothing_moves():
     model = attach(dense_gan(schedules={"d_lr": {"start": 0.0, "end": 0.0, "iterations": 1}}))
     before = [p.detach().clone() for p in model.discriminator.parameters()]

@@ -26,11 +26,7 @@ def sweep(worker_once) -> Path:
     """The sweep folder."""
 
     def train(folder: Path) -> None:
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "WANDB_MODE": "offline",
-            "WANDB_X_STATS_SAMPLING_INTERVAL": "0.1",
-        }
+        environment = os.environ | {"WANDB_MODE": "offline", "WANDB_X_STATS_SAMPLING_INTERVAL": "0.1"}
         command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *WORDS, f"hydra.sweep.dir={folder}"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

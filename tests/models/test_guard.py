@@ -10,7 +10,7 @@ from torch import nn
 from saddle.errors import NonFinite
 from saddle.losses import NonSaturating
 from saddle.models.guard import Guard
-from saddle.models.optimisers import RULES
+from saddle.models.optimisers import OPTIMISERS
 from saddle.networks.norm import BatchNorm
 from saddle.penalties import LeCam, PathLength, Penalty
 from saddle.run.build import build_data, build_model
@@ -25,7 +25,7 @@ def parameters(*gradients):
 
 
 def admits(guard, named, iteration=4):
-    optimizer = RULES["adam"](list(named.values()), 0.1, 0.5, 0.999, 1e-8)
+    optimizer = OPTIMISERS["adam"](list(named.values()), 0.1, 0.5, 0.999, 1e-8)
     return guard.admits(optimizer, named, iteration)
 
 
@@ -114,7 +114,7 @@ def test_a_run_recovers_from_a_skipped_step():
 
 def test_adam_honours_the_flag_that_the_guard_sets_on_a_gpu():
     parameter = torch.nn.Parameter(torch.ones(2))
-    optimizer = RULES["adam"]([parameter], 0.1, 0.5, 0.999, 1e-8)
+    optimizer = OPTIMISERS["adam"]([parameter], 0.1, 0.5, 0.999, 1e-8)
     parameter.grad = torch.tensor([1.0, float("nan")])
     for bad, moved in ((1.0, False), (0.0, True)):
         optimizer.found_inf = torch.tensor(bad)

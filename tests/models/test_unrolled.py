@@ -15,7 +15,7 @@ from saddle.errors import InputError
 from saddle.heads import LinearHead
 from saddle.losses import Minimax, NonSaturating, RelativisticAverage, Wasserstein
 from saddle.models import optimisers
-from saddle.models.unrolled import RULES, Simulated, Unrolled, UnrolledTurn, averaged_gradients, root
+from saddle.models.unrolled import STEP_RULES, Simulated, Unrolled, UnrolledTurn, averaged_gradients, root
 from saddle.networks.norm import BatchNorm, spectral_norm
 from saddle.penalties import R1, LeCam
 
@@ -288,7 +288,7 @@ def test_root_has_no_infinite_slope():
 
 
 def test_rules_have_the_names_of_the_optimisers():
-    assert set(RULES) == set(optimisers.RULES)
+    assert set(STEP_RULES) == set(optimisers.OPTIMISERS)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-RULES: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": lambda p, lr, beta1, beta2, eps: torch.optim.Adam(p, lr, (float(beta1), float(beta2)), eps, fused=True),
     "rmsprop": lambda p, lr, beta1, beta2, eps: torch.optim.RMSprop(p, lr, alpha=float(beta2), eps=eps),
     "sgd": lambda p, lr, beta1, beta2, eps: torch.optim.SGD(p, lr, momentum=float(beta1), fused=True),
@@ -49,7 +49,7 @@ class Optimisers:
         """An optimiser for the network of each player, in their order."""
         constants = self.beta1, self.beta2, self.eps
         self.made = {
-            player: RULES[self.name](list(network.parameters()), self.rate(player), *constants)
+            player: OPTIMISERS[self.name](list(network.parameters()), self.rate(player), *constants)
             for player, network in networks.items()
         }
         return [*self.made.values()]
@@ -61,6 +61,8 @@ class Optimisers:
                 group["lr"] = self.rate(player)
                 if "betas" in group:
                     group["betas"] = (group["betas"][0], self.beta2)
+                if "alpha" in group:  # RMSprop's
+                    group["alpha"] = self.beta2
 
     def forget(self) -> None:
         """Drop the moments."""

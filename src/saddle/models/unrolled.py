@@ -147,7 +147,7 @@ class Unrolled(GAN):
             if p in optimizer.state
         }
         constants = {"beta1": optimisers.beta1, "beta2": optimisers.beta2, "eps": optimisers.eps}
-        return Descent(RULES[optimisers.name], lr, present, constants)
+        return Descent(STEP_RULES[optimisers.name], lr, present, constants)
 
 
 class Within(nn.Module):
@@ -237,7 +237,7 @@ def averaged_gradients(loss: Tensor, parameters: Tensors) -> Tensors:
 # ---- optimiser steps that can be differentiated --------------------------------------------------------------------
 
 Options = Mapping[str, float]
-Rule = Callable[[Tensor, Tensors, Options], tuple[Tensor, Tensors]]
+StepRule = Callable[[Tensor, Tensors, Options], tuple[Tensor, Tensors]]
 
 
 @dataclass
@@ -251,7 +251,7 @@ class Descent:
         options: beta1, beta2 and eps, as `saddle.models.optimisers.Optimisers` has them.
     """
 
-    rule: Rule
+    rule: StepRule
     lr: float
     state: dict[str, Tensors]
     options: Options
@@ -294,7 +294,7 @@ def adam(gradient: Tensor, state: Tensors, options: Options) -> tuple[Tensor, Te
     return direction, {"step": step, "exp_avg": means, "exp_avg_sq": squares}
 
 
-RULES: dict[str, Rule] = {"adam": adam, "rmsprop": rmsprop, "sgd": plain}
+STEP_RULES: dict[str, StepRule] = {"adam": adam, "rmsprop": rmsprop, "sgd": plain}
 
 
 def root(x: Tensor) -> Tensor:
