@@ -11,7 +11,9 @@ from toy_run import CRASHES, QUICK, Run
 QUICKLY = f"seed={QUICK}"
 
 
-@pytest.mark.parametrize("override", ["model=bigan", "data.batchsize=64", "iterations=abc", "resume=nowhere"])
+@pytest.mark.parametrize(
+    "override", ["model=bigan", "data.batchsize=64", "iterations=abc", "resume=nowhere", "--config-dir=nowhere"]
+)
 def test_wrong_input_gets_one_line_status_1_and_no_folder(command: Run, override: str) -> None:
     done = command(override)
     assert done.returncode == 1

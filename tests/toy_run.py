@@ -46,6 +46,7 @@ hydra:
   job: {chdir: false}
 """
 OPTIONS = {
+    "hydra/launcher/processes": "{_target_: saddle.sweep.launcher.Processes, _recursive_: false, place: null}",
     "loss/hinge": "_target_: toy.Hinge",
     "loss/wasserstein": "_target_: toy.Wasserstein",
     "penalty/none": "{}",

@@ -25,6 +25,7 @@ from saddle.run.folder import RunFolder
 from saddle.run.launch import RUN_DIR, is_first_process, new_folder, refuse_other_count
 from saddle.run.resume import resumed
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted, status_of
+from saddle.sweep import plugins
 from saddle.sweep.launcher import sweep
 from saddle.sweep.resume import resume_sweep
 
@@ -61,11 +62,14 @@ def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors come through
     resolvers.register()
+    plugins.register()
     try:
         args = get_args_parser().parse_args()
         script = Path(inspect.getfile(task)).resolve()
         conf = Path(args.config_path or script.parent.parent / "conf").resolve()
         name = args.config_name or config_name
+        if args.config_dir and not os.path.isdir(args.config_dir):
+            raise InputError(f"--config-dir {args.config_dir}: there is no such folder; give one of yaml files")
         by_hydra = hydra.main(version_base="1.3", config_path=str(conf), config_name=name)(task)
         if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
             by_hydra()

@@ -54,6 +54,16 @@ def test_a_study_sweeps_and_shares_the_cores(command: Run) -> None:
     assert "threads 7" in next(Path("s").glob("0_*/output.log")).read_text()
 
 
+@pytest.mark.parametrize("flag", ["--config-dir={}", "--config-dir {}", "-cd {}"])
+def test_jobs_read_the_configs_of_ones_own_too(command: Run, flag: str) -> None:
+    Path("a=b, c/loss").mkdir(parents=True)
+    Path("a=b, c/loss/mine.yaml").write_text("_target_: toy.Hinge")
+    words = [word.format("a=b, c") for word in flag.split()]
+    done = command(*words, "-m", "loss=mine", f"seed={QUICK}", "hydra.sweep.dir=s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "loss: mine" in Path("s/0/config.yaml").read_text()
+
+
 @pytest.mark.parametrize("override", ["model=dcgan,bigan", "data=digits,plain model=biggan"])
 def test_no_job_starts_if_one_is_wrong(command: Run, override: str) -> None:
     done = command("-m", *override.split(), f"seed={QUICK}")

@@ -24,7 +24,7 @@ LAUNCHERS = Path(__file__).resolve().parents[2] / "conf" / "hydra" / "launcher"
 @pytest.fixture
 def launchers(project: Path) -> None:
     """The shipped launchers in the toy's configs."""
-    shutil.copytree(LAUNCHERS, project / "conf" / "hydra" / "launcher")
+    shutil.copytree(LAUNCHERS, project / "conf" / "hydra" / "launcher", dirs_exist_ok=True)
 
 
 def statuses(sweep: Path) -> dict[str, str]:

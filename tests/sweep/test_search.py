@@ -572,9 +572,8 @@ def test_a_search_that_cannot_be_is_refused_in_one_line(
 
 
 def test_the_sweep_for_wandb(with_search: Path, command: Run) -> None:
-    done = command(
-        "study=few", "hydra/sweeper=wandb", "loss=hinge,wasserstein", "penalty=[r1,lecam],none", "model.d_norm=none"
-    )
+    spread = ["loss=hinge,wasserstein", "penalty=[r1,lecam],none"]
+    done = command("--config-dir=conf", "study=few", "hydra/sweeper=wandb", *spread, "model.d_norm=none")
     assert done.returncode == 0, done.stderr
     (file,) = Path("logs/sweep").glob("*/wandb_sweep.yaml")
     sweep = yaml.safe_load(file.read_text())
@@ -583,7 +582,8 @@ def test_the_sweep_for_wandb(with_search: Path, command: Run) -> None:
     assert sweep["parameters"]["iterations"] == {"distribution": "int_uniform", "min": 1, "max": 50}
     assert sweep["parameters"]["penalty"] == {"values": ["[r1,lecam]", "none"]}
     chosen = {"iterations": 7, "seed": QUICK, "loss": "wasserstein", "penalty": "[r1,lecam]"}
-    assert sweep["command"][:3] == ["${env}", "${interpreter}", "${program}"]
+    own = f"--config-dir={Path('conf').resolve()}"
+    assert sweep["command"][:4] == ["${env}", "${interpreter}", "${program}", own]
     assert set(chosen) == set(sweep["parameters"])
     # what the agent runs, made by its own code
     args = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})

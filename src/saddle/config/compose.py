@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.default_element import ConfigDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -24,6 +24,7 @@ from yaml import MarkedYAMLError, YAMLError
 from saddle.config.ranges import Kind, ranges_of
 from saddle.errors import InputError
 
+CONF = Path(__file__).parents[1] / "conf"  # the shipped configs; in a clone a link to those at its top
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 
@@ -35,7 +36,8 @@ class Composer:
 
     def __init__(self, conf: Path, config_name: str, searchpath: Sequence[str] = ()):
         self.conf, self.config_name = conf, config_name
-        self._always = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in searchpath)}]"] if searchpath else []
+        places = [QuotedString(f"file://{path}", Quote.single).with_quotes() for path in searchpath]
+        self._always = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._chosen: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         self._read: dict[str, dict[str, bool]] = {}
@@ -146,7 +148,7 @@ class Composer:
         """The ranges that the comments of the chosen yaml files state, by dotted key."""
         found: dict[str, Kind] = {}
         for name, package in self._files(overrides):
-            path = self.conf / f"{name}.yaml"
+            path = Path(self._repository.load_config(name).path.removeprefix("file://"), f"{name}.yaml")
             if path.is_file():
                 found |= ranges_of(path, package)
         return found

@@ -32,7 +32,7 @@ NEAREST = 5  # training images beside a sample in the picture of neighbours
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """What `python src/evaluate.py` does; the options are those of conf/evaluate.yaml. Returns what was written."""
+    """What the command `evaluate` does; the options are those of conf/evaluate.yaml. Returns what was written."""
     given = [option for option in ("run", "real", "fake") if cfg[option] is not None]
     if given not in (["run"], ["real", "fake"]):
         raise InputError("say what to score: either run=DIR, or both real=PATH and fake=PATH")

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from saddle.config.compose import CONF
 from saddle.data.base import DataModule
 from saddle.data.sets import ImageSet
 from saddle.errors import InputError
 from saddle.metrics import classifier
 
-CONFIGS = Path(__file__).parents[3] / "conf"
 _MOST = 200_000  # images that are held in memory for training
 _UNSEEN = 10  # where there is no test set, every tenth image is kept for the accuracy
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     names = [argument.removeprefix("data=") for argument in overrides if argument.startswith("data=")]
     if not names:
         raise InputError("say which data: python -m saddle.metrics.train_classifier data=fashion_mnist")
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
         config = compose("train", overrides=overrides)
     datamodule = instantiate(config.data)
     datamodule.prepare_data()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -74,11 +75,18 @@ def this_script() -> str:
     return os.path.abspath(sys.argv[0])
 
 
+def these_flags() -> list[str]:
+    """The flags that say which configs this process reads, which its jobs read too."""
+    args = get_args_parser().parse_args()
+    folders = {"--config-path": args.config_path, "--config-dir": args.config_dir}
+    flags = [f"{flag}={os.path.abspath(folder)}" for flag, folder in folders.items() if folder]
+    return flags + ([f"--config-name={args.config_name}"] if args.config_name else [])
+
+
 def new_sweep(hydra_config: DictConfig, at_once: int) -> Sweep:
     """A sweep without jobs, with the flags of this process and the place that Hydra's launcher names."""
-    flags = [text for text in sys.argv[1:] if text.startswith("--config-")]
     place: Any = OmegaConf.to_container(hydra_config.launcher, resolve=True)
-    return Sweep(Path(hydra_config.sweep.dir), this_script(), flags, at_once, place=place.get("place"))
+    return Sweep(Path(hydra_config.sweep.dir), this_script(), these_flags(), at_once, place=place.get("place"))
 
 
 class Processes(Launcher):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> None:
         InputError: if a cell is wrong.
     """
     space, options, *_ = prepare(config.hydra, arguments)
+    space = replace(space, fixed=(*launcher.these_flags(), *space.fixed))
     folder, script = Path(config.hydra.sweep.dir), Path(launcher.this_script())
     folder.mkdir(parents=True, exist_ok=True)
     program = str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)

@@ -21,7 +21,7 @@ from saddle.sweep.search.plan import Search
 from saddle.sweep.search.space import Axis, Space
 
 LIST = "search.json"
-PROCESSES = "hydra_plugins.saddle_launcher.ProcessLauncher"
+PROCESSES = "saddle.sweep.launcher.Processes"
 
 
 def begin(config: DictConfig, arguments: Sequence[str]) -> None:
