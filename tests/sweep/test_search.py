@@ -488,21 +488,21 @@ def test_a_sweep_whose_parent_was_killed(tmp_path: Path) -> None:
         parent.wait()
         until((tmp_path / "0" / "told").exists)  # the system asks the job to end
         with pytest.raises(InputError, match="has not ended yet"):
-            run_rest(Sweep.load(tmp_path, str(script)), COMPOSER)
+            run_rest(Sweep.load(tmp_path, str(script)), accept)
     finally:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not alive(pid))
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "told").touch()
-    assert run_rest(Sweep.load(tmp_path, str(script)), COMPOSER) == 0
+    assert run_rest(Sweep.load(tmp_path, str(script)), accept) == 0
     assert Sweep.load(tmp_path, "").unfinished() == []
 
 
 def test_one_process_at_a_time_runs_a_sweep(tmp_path: Path) -> None:
     Sweep(tmp_path, "job.py").save()
     with Sweep.load(tmp_path, "job.py").locked(), pytest.raises(InputError, match="is running already"):
-        run_rest(Sweep.load(tmp_path, "job.py"), COMPOSER)
-    assert run_rest(Sweep.load(tmp_path, "job.py"), COMPOSER) == 0
+        run_rest(Sweep.load(tmp_path, "job.py"), accept)
+    assert run_rest(Sweep.load(tmp_path, "job.py"), accept) == 0
 
 
 STUDY = """# @package _global_

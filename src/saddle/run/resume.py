@@ -10,8 +10,9 @@ from omegaconf import OmegaConf, open_dict
 
 from saddle.config.check import check_rules, checked, plain
 from saddle.config.compose import Composer, parse, value_of
+from saddle.config.instantiate import is_dotted
 from saddle.errors import InputError
-from saddle.run.folder import RunFolder
+from saddle.run.folder import RunFolder, refuse_links
 
 CHANGEABLE = ("iterations", "minutes", "trainer", "logger")
 
@@ -26,7 +27,8 @@ def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any
         InputError: if DIR holds no run, or anything is changed that must stay.
     """
     folder = RunFolder(str(value_of(overrides, "resume")))
-    config = folder.config()
+    config = folder.config_to_build(trusted(overrides))
+    refuse_links(folder.path)
     refuse_changes(overrides, folder.path)
     changes = [text for text in overrides if root_of(text) in CHANGEABLE]
     choices = [f"{group}={config.choices[group]}" for group in ("trainer", "logger") if group in config.choices]
@@ -42,6 +44,14 @@ def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any
     return result, folder
 
 
+def trusted(overrides: Sequence[str]) -> list[str]:
+    """The packages that a command line trusts: those of `trust=`."""
+    given = value_of(overrides, "trust")
+    if not isinstance(given, list | None) or not all(map(is_dotted, given or [])):
+        raise InputError(f"trust={given}: give a list of packages, e.g. trust=[mypackage]")
+    return given or []
+
+
 def root_of(override: str) -> str:
     """The first part of an override's key."""
     return parse(override).key_or_group.replace("/", ".").partition(".")[0]
@@ -53,7 +63,7 @@ def refuse_changes(overrides: Sequence[str], folder: Path) -> None:
         parsed = parse(text)
         if parsed.key_or_group == "hydra.run.dir" and Path(str(parsed.value())).resolve() != folder.resolve():
             raise InputError(f"{text}: a resumed run stays in its folder {folder}")
-        if root_of(text) not in (*CHANGEABLE, "resume", "hydra"):
+        if root_of(text) not in (*CHANGEABLE, "resume", "trust", "hydra"):
             raise InputError(
                 f"{text} cannot be changed in a run that is resumed: only {', '.join(CHANGEABLE)} can; "
                 "leave it out, or start a new run without resume="

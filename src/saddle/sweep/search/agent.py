@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> None:
     program = str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
     path = folder / "wandb_sweep.yaml"
     project, entity = (OmegaConf.select(config, f"logger.wandb.{key}") for key in ("project", "entity"))
+    space = replace(space, fixed=(*launcher.new_sweep(config.hydra, 1).flags, *space.fixed))
     sweep = wandb_sweep(space, options, program, project, entity)
     write_atomic(path, yaml.safe_dump(sweep, sort_keys=False))
     print(f"{path}: start it by `wandb sweep {path}` and run `wandb agent` where it says", flush=True)
