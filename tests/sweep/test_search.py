@@ -100,8 +100,8 @@ def test_a_space_in_hydras_words() -> None:
         "a=tag(log, interval(1e-5, 1e-2))", "b=x,[y,z]", "c=range(1,6,2)", "d=int(interval(2, 8))",
         "e=choice(1,2)", "a=tag(log, interval(1e-4, 1e-2))", "seed=3,4", "minutes=1",
     ]  # fmt: skip
-    space = Space.read(texts, ["hydra.searchpath=[x]"])
-    assert space.fixed == ("hydra.searchpath=[x]", "minutes=1") and space.seeds == ("3", "4")
+    space = Space.read(texts)
+    assert space.fixed == ("minutes=1",) and space.seeds == ("3", "4")
     assert space.axes == (
         Axis("a", (), 1e-4, 1e-2, None, True), Axis("b", ("x", "[y,z]")), Axis("c", (), 1, 5, 2),
         Axis("d", (), 2, 8), Axis("e", ("1", "2")),
@@ -180,7 +180,7 @@ def test_wrong_options(changes: dict[str, Any], message: str) -> None:
 
 def test_a_sampler_that_does_not_exist() -> None:
     with pytest.raises(InputError, match="NoSampler"):
-        make({"_target_": "optuna.samplers.NoSampler"}, seed=0)
+        make({"_target_": "optuna.samplers.NoSampler"}, "sampler", seed=0)
 
 
 # ------------------------------------------------------------------------------------------------------ what it is told

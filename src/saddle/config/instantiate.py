@@ -11,10 +11,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 from typing import Any
 
 import hydra.utils
@@ -33,6 +35,8 @@ LIBRARIES = {
     "sampler": ("optuna.samplers",),  # of a search
     "pruner": ("optuna.pruners",),
 }
+WRITERS = ("callbacks", "logger")  # groups whose objects write, and send
+OUTSIDE = re.compile(r"^[~/]|^[A-Za-z][\w+.-]*:/|(^|/)\.\.(/|$)")  # a path that leaves the folder, and a URL
 
 
 def instantiate(node: Any, of: type, **arguments: Any) -> Any:
@@ -109,11 +113,13 @@ def kinds_of(cls: type, argument: str) -> list[type]:
     Of a function it is what that returns. Types of the standard library are none, nor are those that say nothing.
     """
     for base in cls.__mro__:
-        constructor: Any = base.__init__  # type: ignore[misc]
-        if argument in inspect.signature(constructor).parameters:
+        constructor: Any = inspect.unwrap(base.__init__)  # type: ignore[misc]
+        hints = getattr(constructor, "__annotations__", {})
+        if argument in inspect.signature(constructor).parameters and argument in hints:
+            alone = SimpleNamespace(__annotations__={argument: hints[argument]})  # others may not be known at run time
             try:
-                return [*_classes(typing.get_type_hints(constructor).get(argument))]
-            except NameError:  # a name that is imported for the type checker only
+                return [*_classes(typing.get_type_hints(alone, constructor.__globals__)[argument])]
+            except NameError:
                 return []
     return []
 
@@ -138,27 +144,34 @@ def refuse_resolvers(config: Any, where: object) -> None:
 
 
 def refuse_foreign(config: Any, trust: Collection[str], where: object) -> None:
-    """Raise an InputError if a config names a class of another package than a folder's config may. Nothing is imported.
+    """Raise an InputError if a config names what a folder's config may not. Nothing is imported.
 
     Args:
         config: plain data.
-        trust: packages of the user's that it may name too.
+        trust: packages of the user's that it may name too, and places.
         where: the config's name in an error.
     """
-    for key, target in foreign(config):
-        if not any(within(str(target), name) for name in trust) and not plugin(str(target)):
+    for key, name in foreign(config):
+        if not any(within(name, trusted) for trusted in trust) and not plugin(name):
+            what = "PACKAGE" if key.rpartition(".")[2] == "_target_" else f"'{name}'"
             raise InputError(
-                f"{where}: {key} is {target}, which a folder may not name: leave it out, or if its package is your "
-                "own, add trust=[PACKAGE]"
+                f"{where}: {key} is {name}, which a folder may not name: leave it out, or if that is your own, add "
+                f"trust=[{what}]"
             )
 
 
-def foreign(config: Any) -> Iterator[tuple[str, Any]]:
-    """The key and the value of each `_target_` that is not of this package, nor of the `LIBRARIES` of its group."""
+def foreign(config: Any) -> Iterator[tuple[str, str]]:
+    """The key and the name of what a folder's config may not name.
+
+    That is a `_target_` that is not of this package, nor of the `LIBRARIES` of its group; and a place outside of the
+    run folder to which a logger or a callback would send or write.
+    """
     for key, value in nodes_of(config):
-        allowed = ("saddle", *LIBRARIES.get(top(key), ()))
-        known = is_dotted(value) and any(within(value, name) for name in allowed)
-        if key.rpartition(".")[2] == "_target_" and not known:
+        if key.rpartition(".")[2] == "_target_":
+            allowed = ("saddle", *LIBRARIES.get(top(key), ()))
+            if not (is_dotted(value) and any(within(value, name) for name in allowed)):
+                yield key, str(value)
+        elif top(key) in WRITERS and isinstance(value, str) and OUTSIDE.search(value):
             yield key, value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +19,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torchmetrics import Metric
 
-from saddle.augment import Augment
+from saddle.augment import Augment, NoAugment
 from saddle.config.check import length
 from saddle.config.instantiate import instantiate, locate
 from saddle.data.base import DataModule
@@ -50,8 +51,8 @@ def build_data(cfg: DictConfig) -> DataModule:
     return instantiate(cfg.data, DataModule)
 
 
-def build_model(cfg: DictConfig) -> GAN:
-    """The model, its weights drawn from `seed`."""
+def build_model(cfg: DictConfig, to_train: bool = True) -> GAN:
+    """The model, its weights drawn from `seed`; unless it is `to_train`, without what only its steps read."""
     seed_everything(cfg.seed, verbose=False)
     options, data = cfg.model, cfg.data
     cls: type[GAN] = locate(options._target_, GAN)
@@ -61,8 +62,8 @@ def build_model(cfg: DictConfig) -> GAN:
         generator,
         build_discriminator(cfg),
         instantiate(cfg.loss, Loss),
-        {str(name): instantiate(penalty, Penalty) for name, penalty in cfg.penalty.items()},
-        instantiate(cfg.augment, Augment),
+        {str(name): instantiate(penalty, Penalty) for name, penalty in cfg.penalty.items()} if to_train else {},
+        instantiate(cfg.augment, Augment) if to_train else NoAugment(),
         prior=Prior(options.latent_dim, options.latent, data.classes, options.fake_labels),
         optimisers=Optimisers(options.optimizer, options.g_lr, options.d_lr, options.beta1, options.beta2, options.eps),
         ema=EMA(generator, options.ema, options.ema_start, options.ema_kimg or None, options.ema_warmup),
@@ -75,7 +76,7 @@ def build_model(cfg: DictConfig) -> GAN:
             nonfinite=cfg.nonfinite,
             seed=cfg.seed,
         ),
-        schedules=options.schedules,
+        schedules=options.schedules if to_train else None,
     )
     model.to(memory_format=torch.channels_last)
     if cfg.compile:  # in place; where a penalty differentiates twice, the turn calls the plain ones
@@ -114,13 +115,18 @@ def build_metrics(nodes: Mapping[Any, Any]) -> dict[str, Metric]:
     """The metrics of a configuration by name.
 
     Raises:
-        InputError: naming a metric whose weights cannot be downloaded, and the remedy; or what its constructor refuses.
+        InputError: naming a metric whose weights cannot be downloaded, and the remedy, or hold more than weights; or
+            what its constructor refuses.
     """
     metrics = {}
     for name, node in nodes.items():
         try:
             metrics[str(name)] = instantiate(node, Metric)
         except InstantiationException as error:
+            if isinstance(error.__cause__, pickle.UnpicklingError):
+                raise InputError(
+                    f"metrics={name}: {node['_target_']} was given a file of more than weights, which could run code"
+                ) from error
             if not isinstance(error.__cause__, OSError):  # urllib's and requests' errors are of this kind
                 raise
             reason = " ".join(str(error.__cause__).split())[:200]
@@ -172,8 +178,11 @@ def load_run(folder: str | Path, weights: str = "last", trust: Collection[str] =
     path = find_resumable(run.checkpoints) if weights == "last" else run.checkpoints / BEST
     if path is None or not path.exists():
         raise InputError(f"{run.path} has no {weights} checkpoint" + (": choose weights=last" * (weights == "best")))
-    model = build_model(cfg)
+    model = build_model(cfg, to_train=False)
     checkpoint = load_checkpoint(path)
+    of_steps = ("penalties.", "augment.")
+    kept = {name: x for name, x in checkpoint["state_dict"].items() if not str(name).startswith(of_steps)}
+    checkpoint["state_dict"] = kept
     refuse_other_model(checkpoint, model, path)
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])

@@ -110,14 +110,17 @@ class RunFolder:
         refuse_resolvers(OmegaConf.to_container(config), self.config_file)
         return config
 
-    def config_to_build(self, trust: Collection[str] = ()) -> DictConfig:
+    def config_to_build(self, trust: Collection[str] = (), replaced: Collection[str] = ()) -> DictConfig:
         """The config of the run, whoever made it: what is built from it is of this code, or of packages to `trust`.
 
+        Groups that will be `replaced` may hold anything.
+
         Raises:
-            InputError: as `config`, and if it names a class of another package.
+            InputError: as `config`, and if it names what a folder may not, see `refuse_foreign`.
         """
         config = self.config()
-        refuse_foreign(OmegaConf.to_container(config), trust, self.config_file)
+        kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in replaced])
+        refuse_foreign(OmegaConf.to_container(kept), trust, self.config_file)
         return config
 
     def results(self) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Sweep:
         except InputError as error:
             raise InputError(f"{folder / LIST}: {error}") from None
         except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{folder} is not a sweep folder: it has no readable {LIST}") from None
+            raise InputError(f"{folder} is not a sweep folder: it has no {LIST} that this code can read") from None
 
     def save(self) -> None:
         """Write the list of jobs, so that the sweep can be resumed."""
@@ -151,7 +151,7 @@ class Sweep:
         run = self.run_folder(job)
         head = [sys.executable, self.script, *self.flags]
         if run.config_file.exists():
-            trust = [f"trust=[{','.join(self.trust)}]"] if self.trust else []
+            trust = [f"trust=[{','.join(map(quoted_text, self.trust))}]"] if self.trust else []
             return [*head, f"resume={quoted(run.path)}", *trust, "hydra.mode=RUN"]
         return [*head, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={quoted(run.path)}"]
 
@@ -166,4 +166,9 @@ class Sweep:
 
 def quoted(path: Path) -> str:
     """A path as a value on Hydra's command line."""
-    return QuotedString(str(path.resolve()), Quote.single).with_quotes()
+    return quoted_text(str(path.resolve()))
+
+
+def quoted_text(text: str) -> str:
+    """A text as a value on Hydra's command line."""
+    return QuotedString(text, Quote.single).with_quotes()

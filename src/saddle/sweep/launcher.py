@@ -141,7 +141,7 @@ class Processes(Launcher):
                 raise InputError(f"job {number} ({' '.join(overrides)}): {error}") from None
             varied = [text for text in overrides if parse(text).key_or_group in swept]
             batch.append(Job(job_name(number, varied), list(overrides), processes(config) or 1))
-            trust |= {str(target) for _, target in foreign(config)}  # the user's own, as the command line is
+            trust |= {name for _, name in foreign(config)}  # the user's own, as the command line is
             at_once = config["study"]["jobs"]
         begun = (Path(hydra_config.sweep.dir) / LIST).exists()  # by an earlier batch
         sweep = new_sweep(hydra_config, at_once)

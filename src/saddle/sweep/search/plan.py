@@ -144,7 +144,7 @@ class Search(Plan):
         """The jobs of a new cell; an InputError if its config is wrong."""
         varied = self.space.jobs(trial.params)
         config = self.check([*self.space.fixed, *varied[0]])
-        self.sweep.trust = sorted({*self.sweep.trust, *(str(target) for _, target in foreign(config))})
+        self.sweep.trust = sorted({*self.sweep.trust, *(name for _, name in foreign(config))})
         count = processes(config) or 1
         first = trial.number * len(varied)
         return [Job(job_name(first + i, own), [*self.space.fixed, *own], count) for i, own in enumerate(varied)]
