@@ -26,7 +26,7 @@ from saddle.run.launch import RUN_DIR, is_first_process, new_folder, refuse_othe
 from saddle.run.resume import resumed
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted, status_of
 from saddle.sweep import plugins
-from saddle.sweep.launcher import sweep
+from saddle.sweep.launcher import flags_of, sweep
 from saddle.sweep.resume import resume_sweep
 
 Task = Callable[[DictConfig], object]
@@ -78,7 +78,7 @@ def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer
         with composer:
             single = [text for text in args.overrides if not ambiguous(text)]
             if args.multirun and value_of(single, "resume") is not None:
-                return resume_sweep(composer, args.overrides)
+                return resume_sweep(composer, args.overrides, flags_of(args))
             if not args.multirun and composer.compose(single).hydra.mode != RunMode.MULTIRUN:
                 return run(composer, args.overrides)
         return sweep(by_hydra, composer, args.overrides)
@@ -103,7 +103,7 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
         config, hydra_config = checked(composer, overrides), composer.compose(overrides)
         refuse_other_count(config)
         folder = new_folder(config, hydra_config.hydra.run.dir, value_of(overrides, "hydra.run.dir") is not None)
-    config["resume"] = None
+    config |= {"resume": None, "trust": []}
     hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
     HydraConfig.instance().set_config(hydra_config)
     if is_first_process():

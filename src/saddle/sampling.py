@@ -29,7 +29,7 @@ def sample_run(cfg: DictConfig) -> Path:
         raise InputError(f"n={cfg.n}: ask for at least 1 image")
     out = Path(str(cfg.out)).expanduser()
     check_target(out)
-    run, model = load_run(cfg.run, weights=cfg.weights)
+    run, model = load_run(cfg.run, weights=cfg.weights, trust=cfg.trust)
     dtype = torch.uint8 if run.data.get("bounded", True) else torch.float32
     if dtype != torch.uint8 and out.suffix != ".npz":
         raise InputError(f"out={out}: this run generates points, which are no pictures; give FILE.npz")

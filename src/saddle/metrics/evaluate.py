@@ -58,7 +58,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
-    run, model = build.load_run(cfg.run, weights=cfg.weights)
+    run, model = build.load_run(cfg.run, weights=cfg.weights, trust=cfg.trust)
     nodes = cfg.get("metrics") or run.metrics
     if not nodes:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from saddle.config.compose import CONF
+from saddle.config.instantiate import instantiate
 from saddle.data.base import DataModule
 from saddle.data.sets import ImageSet
 from saddle.errors import InputError
@@ -65,7 +66,6 @@ def _read(images: ImageSet, chunk: int = 1000) -> tuple[Tensor, Tensor]:
 def main(arguments: Sequence[str]) -> int:
     """Compose the data's configuration, train, write, and print the accuracy."""
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
 
     out = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     overrides = [argument for argument in arguments if not argument.startswith("out=")]
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError("say which data: python -m saddle.metrics.train_classifier data=fashion_mnist")
     with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
         config = compose("train", overrides=overrides)
-    datamodule = instantiate(config.data)
+    datamodule = instantiate(config.data, DataModule)
     datamodule.prepare_data()
     datamodule.setup()
     path = Path(out[0]) if out else classifier.WEIGHTS / f"{names[0]}.safetensors"

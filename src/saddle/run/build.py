@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+import pickle
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,24 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.strategies import Strategy
 from omegaconf import DictConfig
+from torch import nn
 from torchmetrics import Metric
 
+from saddle.augment import Augment, NoAugment
 from saddle.config.check import length
 from saddle.config.instantiate import instantiate, locate
 from saddle.data.base import DataModule
 from saddle.discriminator import Discriminator, MinibatchFeatures
 from saddle.errors import InputError
+from saddle.heads import Head
+from saddle.losses import Loss
 from saddle.models.base import GAN, Facts
 from saddle.models.ema import EMA
 from saddle.models.optimisers import Optimisers
+from saddle.penalties import Penalty
 from saddle.prior import Prior
 from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
@@ -40,22 +48,22 @@ def resolve_precision(precision: str | int) -> str:
 
 def build_data(cfg: DictConfig) -> DataModule:
     """The data module, not yet set up."""
-    return instantiate(cfg.data)
+    return instantiate(cfg.data, DataModule)
 
 
-def build_model(cfg: DictConfig) -> GAN:
-    """The model, its weights drawn from `seed`."""
+def build_model(cfg: DictConfig, to_train: bool = True) -> GAN:
+    """The model, its weights drawn from `seed`; unless it is `to_train`, without what only its steps read."""
     seed_everything(cfg.seed, verbose=False)
     options, data = cfg.model, cfg.data
-    cls: type[GAN] = locate(options._target_)
+    cls: type[GAN] = locate(options._target_, GAN)
     rules = {field.name: options[field.name] for field in fields(cls.rules_type) if field.name in options}
-    generator = instantiate(options.generator)
+    generator = instantiate(options.generator, nn.Module)
     model = cls(
         generator,
         build_discriminator(cfg),
-        instantiate(cfg.loss),
-        {str(name): instantiate(penalty) for name, penalty in cfg.penalty.items()},
-        instantiate(cfg.augment),
+        instantiate(cfg.loss, Loss),
+        {str(name): instantiate(penalty, Penalty) for name, penalty in cfg.penalty.items()} if to_train else {},
+        instantiate(cfg.augment, Augment) if to_train else NoAugment(),
         prior=Prior(options.latent_dim, options.latent, data.classes, options.fake_labels),
         optimisers=Optimisers(options.optimizer, options.g_lr, options.d_lr, options.beta1, options.beta2, options.eps),
         ema=EMA(generator, options.ema, options.ema_start, options.ema_kimg or None, options.ema_warmup),
@@ -68,7 +76,7 @@ def build_model(cfg: DictConfig) -> GAN:
             nonfinite=cfg.nonfinite,
             seed=cfg.seed,
         ),
-        schedules=options.schedules,
+        schedules=options.schedules if to_train else None,
     )
     model.to(memory_format=torch.channels_last)
     if cfg.compile:  # in place; where a penalty differentiates twice, the turn calls the plain ones
@@ -80,9 +88,9 @@ def build_model(cfg: DictConfig) -> GAN:
 def build_discriminator(cfg: DictConfig) -> Discriminator:
     """Trunk, minibatch features and head of the configuration; each is made for what the one before it gives."""
     node = cfg.model
-    trunk = instantiate(node.trunk, channels=node.trunk.channels * node.packing)
+    trunk = instantiate(node.trunk, nn.Module, channels=node.trunk.channels * node.packing)
     minibatch = MinibatchFeatures(trunk.features, node.minibatch) if node.minibatch else None
-    head = instantiate(node.head)(features=trunk.features + node.minibatch)
+    head = instantiate(node.head, Head)(features=trunk.features + node.minibatch)
     return Discriminator(trunk, head, node.packing, minibatch)
 
 
@@ -93,22 +101,32 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     known = {"folder": str(folder), "iterations": iterations, "minutes": minutes, "metrics": metrics}
     callbacks = []
     for node in cfg.callbacks.values():
-        takes = inspect.signature(locate(node._target_)).parameters
-        callbacks.append(instantiate(node)(**{k: v for k, v in known.items() if k in takes}))
+        takes = inspect.signature(locate(node._target_, Callback)).parameters
+        callbacks.append(instantiate(node, Callback)(**{k: v for k, v in known.items() if k in takes}))
     return callbacks
+
+
+def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """The loggers of the configuration."""
+    return [instantiate(node, Logger, folder=str(folder)) for node in cfg.logger.values()]
 
 
 def build_metrics(nodes: Mapping[Any, Any]) -> dict[str, Metric]:
     """The metrics of a configuration by name.
 
     Raises:
-        InputError: naming a metric whose weights cannot be downloaded, and the remedy; or what its constructor refuses.
+        InputError: naming a metric whose weights cannot be downloaded, and the remedy, or hold more than weights; or
+            what its constructor refuses.
     """
     metrics = {}
     for name, node in nodes.items():
         try:
-            metrics[str(name)] = instantiate(node)
+            metrics[str(name)] = instantiate(node, Metric)
         except InstantiationException as error:
+            if isinstance(error.__cause__, pickle.UnpicklingError):
+                raise InputError(
+                    f"metrics={name}: {node['_target_']} was given a file of more than weights, which could run code"
+                ) from error
             if not isinstance(error.__cause__, OSError):  # urllib's and requests' errors are of this kind
                 raise
             reason = " ".join(str(error.__cause__).split())[:200]
@@ -129,7 +147,7 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], logg
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
-        strategy=strategy if isinstance(strategy, str) else instantiate(strategy),
+        strategy=strategy if isinstance(strategy, str) else instantiate(strategy, Strategy),
         precision=resolve_precision(cfg.precision),  # type: ignore[arg-type]
         max_epochs=-1,
         logger=loggers,
@@ -145,21 +163,26 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], logg
     )
 
 
-def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN]:
+def load_run(folder: str | Path, weights: str = "last", trust: Collection[str] = ()) -> tuple[DictConfig, GAN]:
     """The config and the trained model of a run folder, in eval mode, on the GPU where there is one.
 
-    Its weights are those of the "last" or the "best" checkpoint.
+    Its weights are those of the "last" or the "best" checkpoint. Anybody may have made the folder: see
+    `RunFolder.config_to_build`.
 
     Raises:
-        InputError: if the folder holds no run, or not this checkpoint, or it is damaged.
+        InputError: if the folder holds no run, or not this checkpoint, or it is damaged; if the config names what is
+            neither of this code nor of a package to `trust`.
     """
     run = RunFolder(folder)
-    cfg = run.config()
+    cfg = run.config_to_build(trust)
     path = find_resumable(run.checkpoints) if weights == "last" else run.checkpoints / BEST
     if path is None or not path.exists():
         raise InputError(f"{run.path} has no {weights} checkpoint" + (": choose weights=last" * (weights == "best")))
-    model = build_model(cfg)
+    model = build_model(cfg, to_train=False)
     checkpoint = load_checkpoint(path)
+    of_steps = ("penalties.", "augment.")
+    kept = {name: x for name, x in checkpoint["state_dict"].items() if not str(name).startswith(of_steps)}
+    checkpoint["state_dict"] = kept
     refuse_other_model(checkpoint, model, path)
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])
