@@ -43,6 +43,7 @@ class Search(Plan):
     def __init__(self, sweep: Sweep, space: Space, options: Options, check: Check):
         super().__init__([])
         self.sweep, self.space, self.options, self.check = sweep, space, options, check
+        self.score, self.higher = options.objectives[0].score, options.objectives[0].direction == "maximize"
         self.total = options.trials * max(1, len(space.seeds))
         self.open: list[Cell] = []
         self.running: set[str] = set()
