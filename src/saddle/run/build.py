@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from torchmetrics import Metric
 
@@ -91,11 +93,27 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     iterations, minutes = length(cfg)
     metrics = build_metrics(cfg.metrics)
     known = {"folder": str(folder), "iterations": iterations, "minutes": minutes, "metrics": metrics}
-    callbacks = []
-    for node in cfg.callbacks.values():
-        takes = inspect.signature(locate(node._target_)).parameters
-        callbacks.append(instantiate(node)(**{k: v for k, v in known.items() if k in takes}))
-    return callbacks
+    return [completed(f"callbacks.{name}", node, known) for name, node in cfg.callbacks.items()]
+
+
+def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """The loggers of the configuration, in its order."""
+    known = {"folder": str(folder), "save_dir": str(folder)}  # Lightning's own call it save_dir
+    return [completed(f"logger.{name}", node, known) for name, node in cfg.logger.items()]
+
+
+def completed(key: str, node: Any, known: Mapping[str, Any]) -> Any:
+    """The object that `node`, whose name is `key`, describes, with what its class takes of `known` beside what it says.
+
+    Raises:
+        InputError: if the node says what the class does not take, or a package is missing.
+    """
+    takes = inspect.signature(locate(node["_target_"])).parameters
+    given = {name: value for name, value in known.items() if name in takes and name not in node}
+    try:
+        return instantiate(node, _partial_=True)(**given)
+    except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
+        raise InputError(f"{key}: {' '.join(str(error).split())}") from error
 
 
 def build_metrics(nodes: Mapping[Any, Any]) -> dict[str, Metric]:
@@ -132,6 +150,8 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], logg
         strategy=strategy if isinstance(strategy, str) else instantiate(strategy),
         precision=resolve_precision(cfg.precision),  # type: ignore[arg-type]
         max_epochs=-1,
+        check_val_every_n_epoch=None,  # scores are the validation of EarlyStopping: no epoch, which never ends, but
+        val_check_interval=1,  # a number of iterations, that of evaluation.every
         logger=loggers,
         callbacks=callbacks,
         plugins=plugins,

@@ -29,7 +29,9 @@ def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any
     config = folder.config()
     refuse_changes(overrides, folder.path)
     changes = [text for text in overrides if root_of(text) in CHANGEABLE]
-    choices = [f"{group}={config.choices[group]}" for group in ("trainer", "logger") if group in config.choices]
+    shipped = composer.options("logger")
+    loggers = [name for name in config.choices.get("logger") or [] if name in shipped]
+    choices = [f"trainer={config.choices.trainer}", f"logger=[{','.join(loggers)}]"]
     fresh = OmegaConf.create(checked(composer, [*choices, *changes], rules=False))
     with open_dict(config):
         for text in sorted(changes, key=composer.is_choice, reverse=True):  # a group first, then values inside it

@@ -8,7 +8,6 @@ import warnings
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config.check import length
-from saddle.config.instantiate import instantiate
 from saddle.run import build
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
@@ -29,7 +28,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     life = Life(folder, iterations, minutes, cfg.log_every)
     checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor, cfg)
     callbacks = [*build.build_callbacks(cfg, folder.path), life, checkpointer]
-    loggers = [CsvWriter(folder.path), *(instantiate(node, folder=str(folder.path)) for node in cfg.logger.values())]
+    loggers = [CsvWriter(folder.path), *build.build_loggers(cfg, folder.path)]
     trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO()])
     checkpoint = find_resumable(folder.checkpoints)
     if checkpoint is not None:
