@@ -350,8 +350,9 @@ class GAN(LightningModule):
             NonFinite: if the step before was bad, as a GPU tells only afterwards; then nothing is written.
         """
         self.guard.check()
-        own = {"iteration": self.iteration, "skipped": self.skipped, **self._sums().state_dict()}
-        checkpoint["saddle"] = own
+        own = {"iteration": self.iteration, "skipped": self.skipped}
+        own |= {"scores": dict(self.scores), "warnings": list(self.warnings)}
+        checkpoint["saddle"] = own | self._sums().state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what `on_save_checkpoint` kept."""
@@ -359,6 +360,8 @@ class GAN(LightningModule):
         self.iteration = own["iteration"]
         self._tracker.load_state_dict(own, self.device)
         self.guard.skipped = own.get("skipped", 0)
+        self.scores.update(own.get("scores", {}))
+        self.warnings[:] = own.get("warnings", [])
 
     # ---- samples ------------------------------------------------------------------------------------------------
 
