@@ -13,8 +13,8 @@ from lightning.pytorch import Trainer
 def record(trainer: Trainer, scalars: Mapping[str, float], iteration: int) -> None:
     """Hand scalars of an iteration to every logger, and keep the latest of each name in `model.scores`.
 
-    They are in `trainer.callback_metrics` too, where Lightning's own callbacks look. Call it on every process with global
-    values; only process 0 writes.
+    They are in `trainer.callback_metrics` too, where Lightning's own callbacks look. Call it on every process with
+    global values; only process 0 writes.
     """
     if not scalars:
         return

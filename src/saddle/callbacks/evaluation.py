@@ -18,7 +18,8 @@ class Evaluation(AtIntervals):
     """Scores the moving average of the generator against the training set, and records ``eval/<metric>``.
 
     An evaluation is to other callbacks what Lightning calls a validation: their `on_validation_end` follows, after that
-    of the last of several, so that EarlyStopping and ModelCheckpoint work. What the metrics' extractors need is fetched before training starts, so that a missing file fails at once.
+    of the last of several, so that EarlyStopping and ModelCheckpoint work. What the metrics' extractors need is fetched
+    before training starts, so that a missing file fails at once.
 
     Args:
         metrics: by name; without any, nothing happens.

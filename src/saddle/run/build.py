@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -59,7 +60,15 @@ def build_model(cfg: DictConfig) -> GAN:
         {str(name): instantiate(penalty) for name, penalty in cfg.penalty.items()},
         instantiate(cfg.augment),
         prior=Prior(options.latent_dim, options.latent, data.classes, options.fake_labels),
-        optimisers=Optimisers(options.optimizer, options.g_lr, options.d_lr, options.beta1, options.beta2, options.eps),
+        optimisers=Optimisers(
+            options.optimizer,
+            options.g_lr,
+            options.d_lr,
+            options.beta1,
+            options.beta2,
+            options.eps,
+            options.get("gradient_clip_val"),
+        ),
         ema=EMA(generator, options.ema, options.ema_start, options.ema_kimg or None, options.ema_warmup),
         rules=cls.rules_type(**rules),
         facts=Facts(
@@ -138,31 +147,49 @@ def build_metrics(nodes: Mapping[Any, Any]) -> dict[str, Metric]:
 
 
 def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], loggers: list, plugins: list) -> Trainer:
-    """Lightning's trainer: device, processes, precision and loop; the run's life is in the callbacks."""
-    strategy = cfg.trainer.strategy
-    if cfg.trainer.accelerator == "cpu":  # processes of one machine share its cores
-        local = int(cfg.trainer.devices)
+    """Lightning's trainer: device, processes, precision and loop; the run's life is in the callbacks.
+
+    Raises:
+        InputError: if this machine has not what the configuration asks for, such as a GPU.
+    """
+    node = cfg.trainer
+    if node.accelerator == "cpu":  # processes of one machine share its cores
+        local = int(node.devices)
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))) // local))
-    return Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
-        strategy=strategy if isinstance(strategy, str) else instantiate(strategy),
-        precision=resolve_precision(cfg.precision),  # type: ignore[arg-type]
-        max_epochs=-1,
-        check_val_every_n_epoch=None,  # scores are the validation of EarlyStopping: no epoch, which never ends, but
-        val_check_interval=1,  # a number of iterations, that of evaluation.every
-        logger=loggers,
-        callbacks=callbacks,
-        plugins=plugins,
-        default_root_dir=folder,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        benchmark=True,
-    )
+    try:
+        trainer = Trainer(
+            accelerator=node.accelerator,
+            devices=node.devices,
+            num_nodes=node.num_nodes,
+            strategy=node.strategy if isinstance(node.strategy, str) else instantiate(node.strategy),
+            precision=resolve_precision(cfg.precision),  # type: ignore[arg-type]
+            deterministic=node.deterministic,
+            benchmark=not node.deterministic,
+            detect_anomaly=node.detect_anomaly,
+            profiler=node.profiler,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,  # scores are the validation of EarlyStopping: no epoch, which never ends, but
+            val_check_interval=1,  # a number of iterations, that of evaluation.every
+            log_every_n_steps=cfg.log_every,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=plugins,
+            default_root_dir=folder,
+            enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),  # one of the user's
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except MisconfigurationException as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"trainer.accelerator={node.accelerator}, trainer.devices={node.devices}: {reason} Choose what is here, as "
+            "trainer=auto does"
+        ) from error
+    if node.profiler:
+        trainer.profiler.dirpath, trainer.profiler.filename = folder, "profile"  # type: ignore[attr-defined]
+    return trainer
 
 
 def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN]:
