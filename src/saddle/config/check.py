@@ -213,6 +213,14 @@ def monitor_is_produced(config: Config) -> Iterator[str]:
         yield f"checkpoint.monitor={monitor}: {missing}"
 
 
+def watched_is_produced(config: Config) -> Iterator[str]:
+    """A score that a callback watches, such as EarlyStopping, is one that the chosen metrics log."""
+    for name, node in (config.get("callbacks") or {}).items():
+        monitor = str(get(node, "monitor"))
+        if monitor.startswith("eval/") and (missing := unproduced(config, monitor)):
+            yield f"callbacks.{name}.monitor={monitor}: {missing}"
+
+
 def unproduced(config: Config, score: str) -> str | None:
     """That no chosen metric or callback logs a score, with the near match; None if one does."""
     produced = scores(config)
@@ -255,6 +263,7 @@ RULES: Sequence[Callable[[Config], Iterator[str]]] = (
     batch_divides,
     samples_are_apart,
     monitor_is_produced,
+    watched_is_produced,
     packages_are_there,
 )
 
