@@ -20,9 +20,9 @@ from saddle.config import resolvers
 from saddle.config.check import checked
 from saddle.config.compose import Composer, ambiguous, value_of
 from saddle.errors import InputError
-from saddle.run import signals
+from saddle.run import signals, terminal
 from saddle.run.folder import RunFolder
-from saddle.run.launch import RUN_DIR, is_first_process, new_folder, refuse_other_count
+from saddle.run.launch import RUN_DIR, agree, check_environment, is_first_process, new_folder
 from saddle.run.resume import resumed
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted, status_of
 from saddle.sweep import plugins
@@ -51,7 +51,6 @@ def main_training(task: Training, config_name: str = "train") -> None:
 
     The task trains and returns how the run ended: "done", "preempted" or "interrupted".
     """
-    signals.install()
     sys.exit(dispatch(task, config_name, lambda composer, overrides: train(task, composer, overrides)))
 
 
@@ -61,6 +60,8 @@ def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer
     What is raised becomes one line, or a traceback where the fault is not the user's.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors come through
+    terminal.outlive()
+    signals.install()
     resolvers.register()
     plugins.register()
     try:
@@ -95,13 +96,15 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
     """Begin a run, or go on with one; the exit status."""
     if value_of(overrides, "resume") is not None:
         config, folder = resumed(composer, overrides)
+        check_environment(config)
         if folder.finished(config):
             print(f"{folder.path}: the run is finished; to go on, give more iterations= or minutes=")
             return DONE
         hydra_config = composer.compose([])
+        agree(config, lambda: folder.path)
     else:
         config, hydra_config = checked(composer, overrides), composer.compose(overrides)
-        refuse_other_count(config)
+        check_environment(config)
         folder = new_folder(config, hydra_config.hydra.run.dir, value_of(overrides, "hydra.run.dir") is not None)
     config |= {"resume": None, "trust": []}
     hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from torch import nn
 from torchmetrics import Metric
@@ -65,7 +67,15 @@ def build_model(cfg: DictConfig, to_train: bool = True) -> GAN:
         {str(name): instantiate(penalty, Penalty) for name, penalty in cfg.penalty.items()} if to_train else {},
         instantiate(cfg.augment, Augment) if to_train else NoAugment(),
         prior=Prior(options.latent_dim, options.latent, data.classes, options.fake_labels),
-        optimisers=Optimisers(options.optimizer, options.g_lr, options.d_lr, options.beta1, options.beta2, options.eps),
+        optimisers=Optimisers(
+            options.optimizer,
+            options.g_lr,
+            options.d_lr,
+            options.beta1,
+            options.beta2,
+            options.eps,
+            options.get("gradient_clip_val"),
+        ),
         ema=EMA(generator, options.ema, options.ema_start, options.ema_kimg or None, options.ema_warmup),
         rules=cls.rules_type(**rules),
         facts=Facts(
@@ -99,16 +109,27 @@ def build_callbacks(cfg: DictConfig, folder: Path) -> list[Callback]:
     iterations, minutes = length(cfg)
     metrics = build_metrics(cfg.metrics)
     known = {"folder": str(folder), "iterations": iterations, "minutes": minutes, "metrics": metrics}
-    callbacks = []
-    for node in cfg.callbacks.values():
-        takes = inspect.signature(locate(node._target_, Callback)).parameters
-        callbacks.append(instantiate(node, Callback)(**{k: v for k, v in known.items() if k in takes}))
-    return callbacks
+    return [completed(f"callbacks.{name}", node, Callback, known) for name, node in cfg.callbacks.items()]
 
 
 def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
-    """The loggers of the configuration."""
-    return [instantiate(node, Logger, folder=str(folder)) for node in cfg.logger.values()]
+    """The loggers of the configuration, in its order."""
+    known = {"folder": str(folder), "save_dir": str(folder)}  # Lightning's own call it save_dir
+    return [completed(f"logger.{name}", node, Logger, known) for name, node in cfg.logger.items()]
+
+
+def completed(key: str, node: Any, of: type, known: Mapping[str, Any]) -> Any:
+    """The object `of` that `node`, named `key`, describes, with what its class takes of `known` beside what it says.
+
+    Raises:
+        InputError: if the node says what the class does not take, or a package is missing.
+    """
+    takes = inspect.signature(locate(node["_target_"], of)).parameters
+    given = {name: value for name, value in known.items() if name in takes and name not in node}
+    try:
+        return instantiate(node, of, _partial_=True)(**given)
+    except (TypeError, ValueError, ImportError, MisconfigurationException) as error:
+        raise InputError(f"{key}: {' '.join(str(error).split())}") from error
 
 
 def build_metrics(nodes: Mapping[Any, Any]) -> dict[str, Metric]:
@@ -138,29 +159,49 @@ def build_metrics(nodes: Mapping[Any, Any]) -> dict[str, Metric]:
 
 
 def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], loggers: list, plugins: list) -> Trainer:
-    """Lightning's trainer: device, processes, precision and loop; the run's life is in the callbacks."""
-    strategy = cfg.trainer.strategy
-    if cfg.trainer.accelerator == "cpu":  # processes of one machine share its cores
-        local = int(cfg.trainer.devices)
+    """Lightning's trainer: device, processes, precision and loop; the run's life is in the callbacks.
+
+    Raises:
+        InputError: if this machine has not what the configuration asks for, such as a GPU.
+    """
+    node = cfg.trainer
+    if node.accelerator == "cpu":  # processes of one machine share its cores
+        local = int(node.devices)
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))) // local))
-    return Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
-        strategy=strategy if isinstance(strategy, str) else instantiate(strategy, Strategy),
-        precision=resolve_precision(cfg.precision),  # type: ignore[arg-type]
-        max_epochs=-1,
-        logger=loggers,
-        callbacks=callbacks,
-        plugins=plugins,
-        default_root_dir=folder,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        benchmark=True,
-    )
+    try:
+        trainer = Trainer(
+            accelerator=node.accelerator,
+            devices=node.devices,
+            num_nodes=node.num_nodes,
+            strategy=node.strategy if isinstance(node.strategy, str) else instantiate(node.strategy, Strategy),
+            precision=resolve_precision(cfg.precision),  # type: ignore[arg-type]
+            deterministic=node.deterministic,
+            benchmark=not node.deterministic,
+            detect_anomaly=node.detect_anomaly,
+            profiler=node.profiler,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,  # scores are the validation of EarlyStopping: no epoch, which never ends, but
+            val_check_interval=1,  # a number of iterations, that of evaluation.every
+            log_every_n_steps=cfg.log_every,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=plugins,
+            default_root_dir=folder,
+            enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),  # one of the user's
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except MisconfigurationException as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"trainer.accelerator={node.accelerator}, trainer.devices={node.devices}: {reason} Choose what is here, as "
+            "trainer=auto does"
+        ) from error
+    if node.profiler:
+        trainer.profiler.dirpath, trainer.profiler.filename = folder, "profile"  # type: ignore[attr-defined]
+    return trainer
 
 
 def load_run(folder: str | Path, weights: str = "last", trust: Collection[str] = ()) -> tuple[DictConfig, GAN]:

@@ -31,10 +31,14 @@ def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any
     config = folder.config_to_build(trusted(overrides), replaced)
     refuse_links(folder.path)
     refuse_changes(overrides, folder.path)
-    choices = [f"{group}={config.choices[group]}" for group in ("trainer", "logger") if group in config.choices]
-    for text in choices:
-        if not text.rpartition("=")[2].replace("-", "_").isidentifier():  # a path would be read as a yaml of any folder
-            raise InputError(f"{folder.config_file}: choices.{text} is no name of an option")
+    known, trainer = composer.options("trainer"), config.choices.get("trainer")
+    loggers = [name for name in config.choices.get("logger") or [] if name in composer.options("logger")]
+    choices = [f"logger=[{','.join(loggers)}]"]
+    if "trainer" not in replaced:
+        if trainer not in known:  # a path would be read as a yaml of any folder
+            listed = ", ".join(known)
+            raise InputError(f"{folder.config_file}: choices.trainer={trainer} is no name of an option: {listed}")
+        choices.append(f"trainer={trainer}")
     fresh = OmegaConf.create(checked(composer, [*choices, *changes], rules=False))
     with open_dict(config):
         for text in sorted(changes, key=composer.is_choice, reverse=True):  # a group first, then values inside it

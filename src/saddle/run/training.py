@@ -11,7 +11,7 @@ from saddle.config.check import length
 from saddle.run import build
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
-from saddle.run.launch import is_first_process
+from saddle.run.launch import cluster_environment, is_first_process
 from saddle.run.life import Life
 from saddle.run.writer import CsvWriter
 
@@ -29,7 +29,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor, cfg)
     callbacks = [*build.build_callbacks(cfg, folder.path), life, checkpointer]
     loggers = [CsvWriter(folder.path), *build.build_loggers(cfg, folder.path)]
-    trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO()])
+    trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO(), cluster_environment()])
     checkpoint = find_resumable(folder.checkpoints)
     if checkpoint is not None:
         refuse_other_model(load_checkpoint(checkpoint), model, checkpoint)
