@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,15 @@ def test_what_cannot_be_made_is_told_in_a_line(tmp_path: Path, node: dict[str, A
     assert "\n" not in str(raised.value)
 
 
-def compose(*words: str) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Callable[..., dict[str, Any]]]:
+    """A function of overrides to the checked config; composing remembers the files, so the tests share it."""
     resolvers.register()
     with Composer(CONF, "train") as composer:
-        return checked(composer, words)
+        yield lambda *words: checked(composer, words)
 
 
-def test_several_loggers_are_a_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_several_loggers_are_a_list(compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("saddle.config.check.find_spec", lambda name: None)
     with pytest.raises(InputError, match="logger=tensorboard .*pip install tensorboard"):
         compose("logger=[wandb,tensorboard]")
@@ -97,13 +100,13 @@ def test_several_loggers_are_a_list(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 @pytest.mark.parametrize("trainer", ["gpu", "ddp"])
-def test_a_gpu_that_is_not_there_is_told_in_a_line(tmp_path: Path, trainer: str) -> None:
+def test_a_gpu_that_is_not_there_is_told_in_a_line(compose, tmp_path: Path, trainer: str) -> None:
     with pytest.raises(InputError, match=r"^trainer\.accelerator=gpu.*No supported gpu.*trainer=auto") as raised:
         build_trainer(OmegaConf.create(compose(f"trainer={trainer}")), tmp_path, [], [], [])
     assert "\n" not in str(raised.value)
 
 
-def test_options_of_lightnings_trainer_reach_it(tmp_path: Path) -> None:
+def test_options_of_lightnings_trainer_reach_it(compose, tmp_path: Path) -> None:
     words = ["trainer=ddp_cpu", "trainer.devices=1", "trainer.deterministic=true", "trainer.detect_anomaly=true"]
     try:
         cfg = OmegaConf.create(compose(*words, "trainer.profiler=simple"))
@@ -119,7 +122,7 @@ def test_options_of_lightnings_trainer_reach_it(tmp_path: Path) -> None:
 STOP = of("callbacks.EarlyStopping", monitor="eval/swd", patience=1, mode="min", min_delta=1e9)
 
 
-def test_early_stopping_ends_a_run_as_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_stopping_ends_a_run_as_done(compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SADDLE_CACHE", str(tmp_path / "cache"))
     cfg = OmegaConf.create(compose(*WORDS, "iterations=20"))
     cfg.callbacks = {
@@ -151,6 +154,6 @@ def test_early_stopping_ends_two_processes_at_the_same_iteration(tmp_path: Path)
     assert (results["status"], results["iterations"]) == ("done", 4)
 
 
-def test_a_monitored_score_that_nobody_logs_is_refused() -> None:
+def test_a_monitored_score_that_nobody_logs_is_refused(compose) -> None:
     with pytest.raises(InputError, match=r"callbacks\.stop\.monitor=eval/fid: no chosen metric logs eval/fid"):
         compose(*WORDS, f"+callbacks.stop={{_target_:{STOP['_target_']},monitor:eval/fid}}")

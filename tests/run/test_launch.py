@@ -162,10 +162,15 @@ def test_nobody_waits_for_ever(alone: pytest.MonkeyPatch, capsys: pytest.Capture
         agree(config(2), lambda: Path("made"))
 
 
-def test_who_waits_answers_signals(alone: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rank", ["0", "1"])  # the one waits for the other, which waits for what is no store
+def test_who_waits_answers_signals(alone: pytest.MonkeyPatch, rank: str) -> None:
     alone.setenv("MASTER_ADDR", "127.0.0.1")
     alone.setenv("MASTER_PORT", port())
-    alone.setenv("NODE_RANK", "0")
+    alone.setenv("NODE_RANK", rank)
+    if rank == "1":
+        listener = socket.create_server(("127.0.0.1", int(os.environ["MASTER_PORT"])))
+        alone.setattr(launch, "_kept", [listener])
+        alone.setattr(launch, "ATTEMPT", 0.1)
     before = signal.signal(signal.SIGALRM, lambda number, frame: (_ for _ in ()).throw(Preempted()))
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:

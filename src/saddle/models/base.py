@@ -359,7 +359,7 @@ class GAN(LightningModule):
             NonFinite: if the step before was bad, as a GPU tells only afterwards; then nothing is written.
         """
         self.guard.check()
-        own = {"iteration": self.iteration, "skipped": self.skipped}
+        own: dict[str, Any] = {"iteration": self.iteration, "skipped": self.skipped}
         own |= {"scores": dict(self.scores), "warnings": list(self.warnings)}
         checkpoint["saddle"] = own | self._sums().state_dict()
 

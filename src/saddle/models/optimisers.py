@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -78,6 +78,6 @@ class Optimisers:
             optimiser.state.clear()
 
 
-def clip_factor(gradients: Sequence[Tensor], limit: float) -> Tensor:
+def clip_factor(gradients: list[Tensor], limit: float) -> Tensor:
     """What makes the norm of all gradients together at most `limit` (Pascanu et al. 2013), 0-d and at most 1."""
     return (limit / torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))).clamp(max=1.0)

@@ -12,9 +12,11 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 from saddle.config.check import processes
 from saddle.errors import InputError
@@ -28,6 +30,8 @@ PATIENCE = 600.0  # seconds, for all processes to be there
 QUIET = 3.0  # seconds of waiting that need no word
 ATTEMPT = 2.0  # seconds; Python looks at signals in between
 KEY = "saddle/run_folder"
+
+T = TypeVar("T")
 
 _kept: list[Any] = []
 
@@ -149,8 +153,9 @@ def agree(config: Mapping[str, Any], make: Callable[[], Path]) -> Path:
         # torch opens the same store again when training begins: hence several tenants, and the references that are kept
         if first and not hosted:
             _kept.append(TCPStore("localhost", port, None, True, patience, False, multi_tenant=True))
-        wait_for(lambda: answers(address, port), f"the first process of the run does not answer {where}")
-        store = TCPStore(address, port, None, False, patience, False)
+        unanswered = f"the first process of the run does not answer {where}"
+        wait_for(lambda: answers(address, port), unanswered)
+        store = awaited(lambda: TCPStore(address, port, None, False, patience, False), unanswered)
         _kept.append(store)
         if folder is not None:
             store.set(key, str(folder.resolve()))
@@ -206,6 +211,25 @@ def wait_for(reached: Callable[[], bool], complaint: str) -> None:
             said = True
             print(f"waiting: {complaint} yet", flush=True)
         time.sleep(0.1)
+
+
+def awaited(call: Callable[[], T], complaint: str) -> T:
+    """What a call returns that may block where Python sees no signals: it is made in a thread, and waited for.
+
+    Raises:
+        InputError: with the complaint.
+    """
+    found: Future[T] = Future()
+
+    def make() -> None:
+        try:
+            found.set_result(call())
+        except Exception as error:
+            found.set_exception(error)
+
+    Thread(target=make, daemon=True).start()
+    wait_for(found.done, complaint)
+    return found.result()
 
 
 def cluster_environment() -> Any:
