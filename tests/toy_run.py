@@ -36,6 +36,7 @@ log_every: 2
 checkpoint:
   every: 5 # at least 1
   monitor: null
+  keep: {every: 0, kimg: 0, best: 1}
 evaluation: {every: 4, samples: 100}
 samples: {every: 0}
 study: {jobs: 1}
@@ -98,6 +99,8 @@ def train(cfg: Any, folder: Any) -> str:
     if cfg.seed == DIES:
         os.kill(os.getpid(), 9)
     if cfg.seed >= QUICK:
+        folder.begin(cfg, first=os.environ.get("LOCAL_RANK", "0") == "0")
+        (folder.checkpoints / "last.ckpt").touch()
         folder.record(iterations=cfg.iterations or 0, seconds=0.0)
         print("threads", os.environ.get("OMP_NUM_THREADS"), "rank", os.environ.get("LOCAL_RANK"))
         return "done"

@@ -41,6 +41,7 @@ def test_results_are_merged_and_free_of_nan(tmp_path: Path) -> None:
 
 def test_the_first_fault_is_kept(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
+    folder.begin({})
     assert folder.end("preempted", None, first=False) == "preempted"
     assert folder.results() == {}
     assert folder.end("nonfinite", NonFinite(7, "the gradient of weight"), first=False) == "nonfinite"

@@ -81,7 +81,7 @@ def test_the_address_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_with_a_run_is_refused(project: Path) -> None:
     RunFolder("a").begin({"seed": 0})
     with pytest.raises(InputError, match="resume=a"):
-        new_folder(ALONE, "a", given=True)
+        new_folder(ALONE, "a", given=True).refuse_second()
     Path("b").mkdir()
     assert new_folder(ALONE, "b", given=True).path == Path("b")
     assert new_folder(ALONE, "a", given=False).path == Path("a-1")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 from toy_model import IMAGES, fit
 from toy_run import Run
 
@@ -22,16 +23,17 @@ from saddle.run.life import VOTES, Life, collapsed
 from saddle.run.stopwatch import Stopwatch
 
 
-def config(**changes: Any) -> SimpleNamespace:
+def config(**changes: Any) -> DictConfig:
     """What the toy reads of a config."""
     nodes: dict[str, Any] = {
         "log_every": 2,
-        "checkpoint": SimpleNamespace(every=5, monitor="eval/frechet"),
-        "evaluation": SimpleNamespace(every=4),
-        "trainer": SimpleNamespace(devices=1),
+        "checkpoint": {"every": 5, "monitor": "eval/frechet", "keep": {}},
+        "evaluation": {"every": 4},
+        "trainer": {"devices": 1},
+        "iterations": 12,
+        "minutes": None,
     }
-    length = {"iterations": changes.pop("iterations", 12), "minutes": changes.pop("minutes", None)}
-    return type("Config", (SimpleNamespace,), {"__getitem__": lambda self, key: length[key]})(**{**nodes, **changes})
+    return OmegaConf.create({**nodes, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +49,9 @@ def handlers() -> Iterator[None]:
 def run(path: Path, monkeypatch: pytest.MonkeyPatch, fault: str = "", **changes: Any) -> str:
     """Train the toy in a folder."""
     monkeypatch.setenv("TOY_FAULT", fault)
-    folder = RunFolder(path)
-    folder.begin({})
     signals.forget()
-    return fit(config(**changes), folder)
+    path.mkdir(exist_ok=True)
+    return fit(config(**changes), RunFolder(path))
 
 
 def last(path: Path) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def test_a_run_of_given_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert results["collapsed"] and not results["diverged"]  # the toy's score falls to 0.1 and rises to 4.1
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["iteration"] == 8
-    assert last(tmp_path)["callbacks"]["Checkpointer"] == {"best": pytest.approx(0.1)}
+    assert last(tmp_path)["callbacks"]["Checkpointer"] == {"best": [(pytest.approx(0.1), 8)], "kept": []}
     rows = (tmp_path / "timing.csv").read_text().splitlines()
     assert rows[0] == "iteration,seconds,images_per_second" and len(rows) == 7
 
@@ -164,7 +165,7 @@ def test_the_stopwatch_counts_what_is_not_paused() -> None:
     ],
 )
 def test_votes_of_many_processes(tmp_path: Path, votes: list[str], status: str | None) -> None:
-    life = Life(RunFolder(tmp_path), None, 0.0, 1)
+    life = Life(RunFolder(tmp_path), {"iterations": None, "minutes": 0.0, "log_every": 1})
     module: Any = SimpleNamespace(stop_vote=0.0, stop_votes=sum(VOTES[vote] for vote in votes))
     trainer: Any = SimpleNamespace(world_size=len(votes) + 2)
     assert life.end(trainer, module, 5) == status

@@ -176,6 +176,10 @@ class Composer:
         parent = like.rpartition("/")[0]
         return [f"{parent}/{name}" if parent else name for name in self._loader.list_groups(parent)]
 
+    def options(self, group: str) -> list[str]:
+        """The options of a group."""
+        return list(self._loader.get_group_options(group))
+
     def explain(self, error: Exception, overrides: Sequence[str], sweep: bool = False) -> str:
         """One line on what Hydra could not compose; in a sweep, an override may have several values."""
         if isinstance(error, MarkedYAMLError) and error.problem_mark:

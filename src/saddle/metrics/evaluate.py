@@ -77,7 +77,7 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
         "run": str(cfg.run),
         "iteration": model.iteration,
         "split": "train",
-        "weights": cfg.weights,
+        "weights": "last" if cfg.weights is None else cfg.weights,
         "ema": cfg.ema,
         **sweep(measure, seeds, truncations),
     }

@@ -13,9 +13,11 @@ import torch
 from hydra.errors import InstantiationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from torchmetrics import Metric
 
 from saddle.config.check import length
+from saddle.config.compose import first_line
 from saddle.config.instantiate import instantiate, locate
 from saddle.data.base import DataModule
 from saddle.discriminator import Discriminator, MinibatchFeatures
@@ -24,7 +26,7 @@ from saddle.models.base import GAN, Facts
 from saddle.models.ema import EMA
 from saddle.models.optimisers import Optimisers
 from saddle.prior import Prior
-from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
+from saddle.run.checkpoint import find_weights, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
 
 
@@ -145,21 +147,25 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], logg
     )
 
 
-def load_run(folder: str | Path, weights: str = "last") -> tuple[DictConfig, GAN]:
+def load_run(folder: str | Path, weights: str | int | None = None) -> tuple[DictConfig, GAN]:
     """The config and the trained model of a run folder, in eval mode, on the GPU where there is one.
 
-    Its weights are those of the "last" or the "best" checkpoint.
+    Its weights are those of the "last" or the "best" checkpoint, or of one that was kept at an iteration; None: last.
 
     Raises:
-        InputError: if the folder holds no run, or not this checkpoint, or it is damaged.
+        InputError: if the folder holds no run, or not this checkpoint, or it is damaged, or there is no such model.
     """
     run = RunFolder(folder)
     cfg = run.config()
-    path = find_resumable(run.checkpoints) if weights == "last" else run.checkpoints / BEST
-    if path is None or not path.exists():
-        raise InputError(f"{run.path} has no {weights} checkpoint" + (": choose weights=last" * (weights == "best")))
-    model = build_model(cfg)
+    path = find_weights(run.checkpoints, "last" if weights is None else weights)
     checkpoint = load_checkpoint(path)
+    try:
+        model = build_model(cfg)
+    except InputError:
+        raise
+    except (OmegaConfBaseException, InstantiationException, TypeError, ValueError) as error:
+        remedy = "it was edited, or another version of the code has written it"
+        raise InputError(f"{run.config_file}: {first_line(error.__cause__ or error)}; {remedy}") from error
     refuse_other_model(checkpoint, model, path)
     model.on_load_checkpoint(checkpoint)
     model.load_state_dict(checkpoint["state_dict"])

@@ -54,25 +54,28 @@ def refuse_other_count(config: Mapping[str, Any]) -> None:
 def new_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder:
     """The folder of a new run, the same for all its processes.
 
-    It is `wanted` where the user has given it; else the first process makes it, unique by a suffix.
+    It is `wanted` where the user has given it; else unique by a suffix. The first process makes it.
 
     Raises:
-        InputError: if it holds a run, or this process cannot know the folder that another one made.
+        InputError: if it cannot be made, or this process cannot know the folder that another one made.
     """
     if RUN_DIR in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":  # descends from a process that knows it
         return RunFolder(os.environ[RUN_DIR])
     first, folder = is_first_process(), RunFolder(wanted)
     if given:
-        if first and folder.config_file.exists():
-            remedy = f"continue it by resume={wanted}, or choose another hydra.run.dir"
-            raise InputError(f"{wanted} holds a run already: {remedy}")
+        if first and not folder.path.is_dir():
+            try:
+                folder.path.mkdir(parents=True, exist_ok=True)  # another process may be as fast
+            except OSError as error:
+                raise InputError(f"hydra.run.dir={wanted} cannot be made: {error.strerror}") from None
+            folder.made = True
         return folder
     _, count = launched() or (0, 1)
     if count > 1 or (int(config["trainer"]["num_nodes"]) > 1 and "NODE_RANK" in os.environ):
-        return RunFolder(agree(first, lambda: make_unique(folder.path)))
+        return RunFolder(agree(first, lambda: make_unique(folder.path)), made=first)
     if not first:
         raise InputError("processes that start by themselves need one folder: give hydra.run.dir=DIR")
-    return RunFolder(make_unique(folder.path))
+    return RunFolder(make_unique(folder.path), made=True)
 
 
 def agree(first: bool, make: Callable[[], Path]) -> Path:
