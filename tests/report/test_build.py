@@ -18,6 +18,7 @@ from sweeps import config_of, write_grid, write_grid_sweep, write_run
 
 from saddle.errors import InputError
 from saddle.report.build import build_report
+from saddle.report.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 FIGURES = {
@@ -108,6 +109,20 @@ def test_figures_and_tables_are_beside_it(sweep: Path) -> None:
     assert means == pytest.approx(30 * geometric * np.array([1, 1.8, 8]))
     failed = {row["run"]: row["status"] for row in table(sweep / "report" / "runs.csv")}
     assert len(failed) == 16 and failed["23_lost"] == "failed" and failed["22_unfinished"] == "unfinished"
+
+
+def test_what_another_has_made_is_not_replaced(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
+    (tmp_path / "runs.csv").write_text("mine")
+    wrong = {"mine.html": "mine.html is there", "new.html": "runs.csv is there", "runs.csv/a.html": "no folder"}
+    for name, says in wrong.items():
+        with pytest.raises(InputError, match=says):
+            report(sweep, out=str(tmp_path / name))
+    (tmp_path / "runs.csv").unlink()
+    for _ in range(2):
+        report(sweep, out=str(tmp_path / "new.html"))
+    assert {path.name for path in tmp_path.iterdir() if path.suffix == ".csv"} == {*TABLES}
+    assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
 
 
 def test_failures_are_counted_by_level(sweep: Path) -> None:

@@ -14,6 +14,7 @@ from saddle.report.settings import label
 from saddle.report.statistics import share_interval
 from saddle.report.study import Study
 
+TABLES = ("runs.csv", "settings.csv", "levels.csv", "interactions.csv", "importance.csv", "budget.csv")
 FAILURES = ("over", "diverged", "collapsed", "failed")  # over: runs that ended in whatever way
 
 

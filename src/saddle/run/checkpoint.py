@@ -172,14 +172,14 @@ def find_weights(folder: Path, weights: str | int) -> Path:
     if weights == "last":
         found = first_good([folder / LAST, folder / PREVIOUS])
     else:
-        name = f"{BEST}" if weights == "best" else snapshot(int(weights)) if str(weights).isdecimal() else ""
+        name = BEST if weights == "best" else snapshot(int(weights)) if str(weights).isdecimal() else ""
         found = folder / name if name and (folder / name).is_file() else None
     if found is None:
-        kept = sorted(int(path.stem.rpartition("_")[2]) for path in folder.glob("iteration_*.ckpt"))
-        there = [path.stem for path in (folder / LAST, folder / BEST) if path.is_file()] + [str(i) for i in kept]
-        raise InputError(
-            f"weights={weights}: {folder} has no such checkpoint (there are: {', '.join(there) or 'none'})"
-        )
+        names = (path.stem.partition("_")[2] for path in folder.glob("iteration_*.ckpt"))
+        kept = sorted(int(name) for name in names if name.isdecimal())
+        there = [path.stem for path in (folder / LAST, folder / BEST) if path.is_file()]
+        listed = ", ".join([*there, *map(str, kept)]) or "none"
+        raise InputError(f"weights={weights}: {folder} has no such checkpoint (there are: {listed})")
     return found
 
 
