@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from toy_run import CRASHES, QUICK, Run
+from toy_run import CRASHES, QUICK, REFUSED, WAITS, Run
 
 QUICKLY = f"seed={QUICK}"
 
@@ -31,10 +33,10 @@ def test_a_run_makes_its_folder_and_resumes_only_if_more_is_asked(command: Run) 
     assert finished.returncode == 0 and "is finished" in finished.stdout
     changed = command("resume=a", "iterations=6", "model.width=3")
     assert changed.returncode == 1 and "model.width=3 cannot be changed" in changed.stderr
-    longer = command("resume=a", "iterations=6", "trainer.num_nodes=2")
+    longer = command("resume=a", "iterations=6", "trainer.accumulate=2")
     assert longer.returncode == 0 and "threads" in longer.stdout
     config = Path("a/config.yaml").read_text()
-    assert "iterations: 6" in config and "num_nodes: 2" in config and "devices: 2" in config
+    assert "iterations: 6" in config and "accumulate: 2" in config and "devices: 2" in config
     assert sorted(path.name for path in Path().iterdir()) == ["a", "conf", "src"]
 
 
@@ -49,3 +51,50 @@ def test_an_error_is_written_down_and_leads_to_status_1(command: Run) -> None:
 def test_hydra_shows_the_config(command: Run) -> None:
     done = command("--cfg", "job", "model.width=96")
     assert done.returncode == 0 and "width: 96" in done.stdout
+
+
+def contents(folder: str) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_a_run_has_its_folder_for_itself(command: Run) -> None:
+    """A resume, and another new run, while the first one runs: refused in one line, and nothing is touched."""
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(command, f"seed={WAITS}", "hydra.run.dir=a")
+        while not Path("waits").exists() and not first.done():
+            time.sleep(0.02)
+        before = contents("a")
+        for words in (["resume=a", "iterations=9"], [QUICKLY, "hydra.run.dir=a"]):
+            second = command(*words)
+            assert second.returncode == 1 and second.stderr.count("\n") == 1, second.stderr
+            assert "error: a: another process trains this run already" in second.stderr
+        assert contents("a") == before
+        Path("waits").unlink()
+        assert first.result().returncode == 0
+
+
+def test_of_two_new_runs_in_one_folder_one_runs(command: Run) -> None:
+    with ThreadPoolExecutor() as pool:
+        done = [*pool.map(lambda seed: command(f"seed={seed}", "hydra.run.dir=a"), (QUICK, QUICK + 50))]
+    assert sorted(each.returncode for each in done) == [0, 1]
+    refused = next(each for each in done if each.returncode == 1)
+    assert refused.stderr.startswith("error: a") and refused.stderr.count("\n") == 1
+
+
+def test_a_resume_that_fails_leaves_the_folder_as_it_was(command: Run) -> None:
+    assert command(f"seed={CRASHES}", "hydra.run.dir=a").returncode == 1
+    (Path("a") / "results.json").write_text('{"status": "done", "iterations": 3, "seconds": 1.0}')
+    (Path("a") / "checkpoints" / "last.ckpt").touch()
+    before = contents("a")
+    again = command("resume=a", "iterations=5")
+    assert again.returncode == 1 and "a fault" in again.stderr
+    assert contents("a") == before
+
+
+def test_a_new_run_that_is_refused_leaves_no_folder(command: Run) -> None:
+    refused = command(f"seed={REFUSED}")
+    assert refused.returncode == 1 and refused.stderr == "error: it cannot be built\n"
+    assert not [*Path("logs/train").iterdir()]
+    Path("a").mkdir()  # as a sweep does for a job
+    assert command(f"seed={REFUSED}", "hydra.run.dir=a").returncode == 1
+    assert json.loads(Path("a/results.json").read_text())["error"] == "InputError: it cannot be built"

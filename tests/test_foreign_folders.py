@@ -17,13 +17,14 @@ import hydra.utils
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from tiny import compose_config
+from tiny import TRAIN_OVERRIDES, compose_config
 
 from saddle.config import resolvers
+from saddle.config.check import checked
 from saddle.config.compose import Composer
 from saddle.config.instantiate import foreign, instantiate, nodes_of, refuse_foreign
 from saddle.errors import InputError
-from saddle.losses import Hinge, Loss
+from saddle.losses import Loss, NonSaturating
 from saddle.metrics.evaluate import evaluate
 from saddle.run import build
 from saddle.run.checkpoint import AtomicCheckpointIO
@@ -216,11 +217,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a checkpoint, of a model with penalties and an augmentation that have buffers."""
     folder = RunFolder(tmp_path_factory.mktemp("finished") / "run")
     options = ["model.width=2", "data.resolution=8", "data.batch_size=4", "precision=32", "metrics=none"]
-    cfg = compose_config(*options, "penalty=[lecam]", "augment=ada", "callbacks=default", "iterations=0")
+    chosen = ["penalty=[lecam]", "augment=ada", "callbacks=default", "iterations=0"]
+    cfg = compose_config(*options, *chosen)
     model = build.build_model(cfg)
     assert {name.partition(".")[0] for name in model.state_dict()} >= {"penalties", "augment"}
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    folder.begin(config | {"choices": {"trainer": "cpu", "logger": "none"}})
+    with COMPOSERS["train"] as composer:
+        choices = checked(composer, [*TRAIN_OVERRIDES, *options, *chosen])["choices"]
+    folder.begin(config | {"choices": choices})
     checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
     model.on_save_checkpoint(checkpoint)
     AtomicCheckpointIO().save_checkpoint(checkpoint, folder.checkpoints / "last.ckpt")
@@ -262,7 +266,7 @@ def by_sample(run: Path, *more: str) -> object:
 
 def by_resume(run: Path, *more: str) -> object:
     with COMPOSERS["train"] as composer:
-        return resumed(composer, [f"resume={run}", *more])
+        return resumed(composer, [f"resume={run}", *more], RunFolder(run))
 
 
 COMMANDS = (by_evaluate, by_sample, by_resume)
@@ -298,7 +302,7 @@ def test_a_run_folder_is_sampled_without_its_penalties_and_augmentation(edited: 
     whole = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert set(whole) - set(model.state_dict()) == {k for k in whole if k.startswith(("penalties.", "augment."))}
     assert all(torch.equal(x, whole[name]) for name, x in model.state_dict().items())
-    config, _ = by_resume(run)  # type: ignore[misc]
+    config: Any = by_resume(run)
     assert config["penalty"]["lecam"] and config["trust"] == []
 
 
@@ -320,7 +324,7 @@ def test_results_are_sent_and_written_where_the_user_says(edited: Callable[..., 
     with pytest.raises(InputError, match="logger.mine.save_dir"):
         by_resume(run)
     by_resume(run, f"trust=['{value}']")
-    resumed_config, _ = by_resume(run, "logger=none")  # type: ignore[misc]
+    resumed_config: Any = by_resume(run, "logger=none")
     assert resumed_config["logger"] == {}
 
 
@@ -345,7 +349,7 @@ def test_no_link_leads_out_of_a_folder_that_is_written_to(
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A package of the user's with a loss, whose import leaves a marker."""
-    text = "from saddle.losses import Hinge\nopen({!r}, 'w').close()\nclass Mine(Hinge):\n    pass\n"
+    text = "from saddle.losses import Hinge, NonSaturating\nopen({!r}, 'w').close()\nclass Mine(NonSaturating):\n    pass\n"
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages/my_losses.py").write_text(text.format(str(tmp_path / "marker")))
     monkeypatch.syspath_prepend(tmp_path / "packages")
@@ -356,7 +360,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_package_of_ones_own_is_named_on_the_command_line(
     package: str, edited: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run = edited(loss={"_target_": "my_losses.Mine"})
+    run = edited(loss___target_="my_losses.Mine")
     for command in COMMANDS:
         with pytest.raises(InputError, match=r"trust=\[PACKAGE\]"):
             command(run)
@@ -369,7 +373,7 @@ def test_a_package_of_ones_own_is_named_on_the_command_line(
 
 
 def test_a_folder_does_not_trust_by_itself(package: str, edited: Callable[..., Path]) -> None:
-    run = edited(loss={"_target_": "my_losses.Mine"}, trust=[package, "builtins"])
+    run = edited(loss___target_="my_losses.Mine", trust=[package, "builtins"])
     for command in COMMANDS:
         with pytest.raises(InputError, match="may not name"):
             command(run)
@@ -384,7 +388,7 @@ def test_an_installed_package_says_that_it_may_be_named(package: str, tmp_path: 
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-losses\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[saddle.plugins]\nmine = my_losses\n")
     refuse_foreign(config, [], "config.yaml")
-    assert isinstance(instantiate(config["loss"], Loss), Hinge)
+    assert isinstance(instantiate(config["loss"], Loss), NonSaturating)
     with pytest.raises(InputError):
         refuse_foreign({"loss": {"_target_": "my_losses_evil.Mine"}}, [], "config.yaml")
 

@@ -126,3 +126,15 @@ def test_wrong_input(tmp_path, model):
     model.sample = lambda start, stop, **options: (torch.full((stop - start, 1, 4, 6), float("nan")), torch.zeros(1))
     with pytest.raises(InputError, match="not finite"):
         sampling.sample_run(options(tmp_path / "x.npz"))
+
+
+def test_only_samples_are_replaced(tmp_path, model):
+    """A data set in the same format is not, and a place that cannot be written is found before any sample is drawn."""
+    for _ in range(2):
+        sampling.sample_run(options(tmp_path / "s.npz"))
+    np.savez(tmp_path / "data.npz", images=np.zeros((1, 4, 6, 1), np.uint8))
+    model.calls.clear()
+    for out in ("data.npz", "s.npz/folder", "data.npz/x.npz"):
+        with pytest.raises(InputError, match=f"out={tmp_path / out}"):
+            sampling.sample_run(options(tmp_path / out))
+    assert model.calls == []

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from saddle.config.check import length
+from saddle.config.check import plain
 from saddle.errors import NonFinite
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable
 from saddle.run.folder import RunFolder
@@ -144,9 +144,8 @@ def make_trainer(folder: Path, callbacks: list[Callback], devices: int = 1) -> T
 
 def fit(cfg: Any, folder: RunFolder) -> str:
     """Train the toy."""
-    iterations, minutes = length(cfg)
-    life = Life(folder, iterations, minutes, cfg.log_every)
-    checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor)
+    life, saving = Life(folder, plain(cfg)), cfg.checkpoint
+    checkpointer = Checkpointer(folder.checkpoints, saving.every, saving.monitor, keep=saving.keep)
     callbacks = [Scalars(cfg.log_every, cfg.evaluation.every), life, checkpointer]
     trainer = make_trainer(folder.path, callbacks, cfg.trainer.devices)
     trainer.fit(Toy(), ckpt_path=find_resumable(folder.checkpoints), weights_only=True)

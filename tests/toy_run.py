@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from saddle.errors import InputError
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-QUICK, CRASHES, DIES = 100, 101, 102  # seeds of runs that need no training
+QUICK, CRASHES, DIES, REFUSED, WAITS = 100, 101, 102, 103, 104  # seeds of runs that need no training
 PRIMARY = """
 defaults:
   - loss: hinge
@@ -37,6 +40,7 @@ log_every: 2
 checkpoint:
   every: 5 # at least 1
   monitor: null
+  keep: {every: 0, kimg: 0, best: 1}
 evaluation: {every: 4, samples: 100}
 samples: {every: 0}
 study: {jobs: 1}
@@ -99,7 +103,15 @@ def train(cfg: Any, folder: Any) -> str:
         raise RuntimeError("a fault\nwas injected")
     if cfg.seed == DIES:
         os.kill(os.getpid(), 9)
+    if cfg.seed == REFUSED:
+        raise InputError("it cannot be built")
     if cfg.seed >= QUICK:
+        folder.begin(cfg, first=os.environ.get("LOCAL_RANK", "0") == "0")
+        (folder.checkpoints / "last.ckpt").touch()
+        if cfg.seed == WAITS:
+            Path("waits").touch()
+            while Path("waits").exists():
+                time.sleep(0.02)
         folder.record(iterations=cfg.iterations or 0, seconds=0.0)
         print("threads", os.environ.get("OMP_NUM_THREADS"), "rank", os.environ.get("LOCAL_RANK"))
         return "done"

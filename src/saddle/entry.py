@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config import resolvers
-from saddle.config.check import checked
+from saddle.config.check import checked, plain
 from saddle.config.compose import Composer, ambiguous, value_of
 from saddle.errors import InputError
 from saddle.run import signals, terminal
@@ -93,30 +94,39 @@ def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer
 
 
 def train(task: Training, composer: Composer, overrides: list[str]) -> int:
-    """Begin a run, or go on with one; the exit status."""
-    if value_of(overrides, "resume") is not None:
-        config, folder = resumed(composer, overrides)
-        check_environment(config)
-        if folder.finished(config):
-            print(f"{folder.path}: the run is finished; to go on, give more iterations= or minutes=")
-            return DONE
-        hydra_config = composer.compose([])
-        agree(config, lambda: folder.path)
+    """Begin a run, or go on with one; the exit status. The first process holds the folder as long as it lives."""
+    first, resumes = is_first_process(), value_of(overrides, "resume")
+    if resumes is not None:
+        folder, hydra_config = RunFolder(str(resumes)), composer.compose([])
+        folder.config()  # there is a run in it
     else:
         config, hydra_config = checked(composer, overrides), composer.compose(overrides)
         check_environment(config)
         folder = new_folder(config, hydra_config.hydra.run.dir, value_of(overrides, "hydra.run.dir") is not None)
-    config |= {"resume": None, "trust": []}
-    hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
-    HydraConfig.instance().set_config(hydra_config)
-    if is_first_process():
-        folder.begin(config)
-    os.environ[RUN_DIR] = str(folder.path.resolve())
-    return live(task, OmegaConf.create(config), folder)
+    with folder.locked() if first else nullcontext():
+        if resumes is not None:
+            config = resumed(composer, overrides, folder)
+            check_environment(config)
+            if folder.finished(config):
+                print(f"{folder.path}: the run is finished; to go on, give more iterations= or minutes=")
+                return DONE
+            folder.refuse_lost(config["checkpoint"]["every"])
+            agree(config, lambda: folder.path)
+        elif first:
+            folder.refuse_second()
+        config |= {"resume": None, "trust": []}
+        hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
+        HydraConfig.instance().set_config(hydra_config)
+        os.environ[RUN_DIR] = str(folder.path.resolve())
+        return live(task, OmegaConf.create(config), folder, new=resumes is None)
 
 
-def live(task: Training, config: DictConfig, folder: RunFolder) -> int:
-    """Train; write down how it ended, whatever happens; the exit status."""
+def live(task: Training, config: DictConfig, folder: RunFolder, new: bool) -> int:
+    """Train; write down how it ended, whatever happens; the exit status.
+
+    A run that goes on and fails before it has begun to write leaves its folder as it was. A new one that is refused
+    leaves none, unless the folder was there before, as that of a sweep's job.
+    """
     error: BaseException | None = None
     try:
         status = task(config, folder)
@@ -129,6 +139,8 @@ def live(task: Training, config: DictConfig, folder: RunFolder) -> int:
     elif error is not None and str(error):
         print(f"error: {error}", file=sys.stderr)
     first = is_first_process()
+    if new and not folder.begun and not (folder.made and isinstance(error, InputError)):
+        folder.begin(plain(config), first)
     status = folder.end(status, error, first)
     # Lightning kills rank 0 when another process ends badly, so the others keep quiet about ends that all agree on
     return EXIT_STATUS[status] if first or status == "failed" else DONE

@@ -17,7 +17,9 @@ from saddle.errors import InputError
 from saddle.images import to_data
 from saddle.models.base import GAN
 from saddle.run.build import load_run
+from saddle.run.target import check_target, check_writable
 
+MARK = b"samples of saddle"  # what tells them from a data set, which is not replaced
 Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
@@ -28,7 +30,7 @@ def sample_run(cfg: DictConfig) -> Path:
     if cfg.n < 1:
         raise InputError(f"n={cfg.n}: ask for at least 1 image")
     out = Path(str(cfg.out)).expanduser()
-    check_target(out)
+    check_out(out)
     run, model = load_run(cfg.run, weights=cfg.weights, trust=cfg.trust)
     dtype = torch.uint8 if run.data.get("bounded", True) else torch.float32
     if dtype != torch.uint8 and out.suffix != ".npz":
@@ -52,15 +54,25 @@ def check_class(model: GAN, label: int | None) -> int | None:
     return label
 
 
-def check_target(out: Path) -> None:
+def check_out(out: Path) -> None:
     """InputError for a target that cannot be written: a folder that holds files, or a path with another suffix."""
     if out.suffix == ".npz":
-        if out.is_dir():
-            raise InputError(f"out={out} is a folder: name a file or another folder")
-    elif out.is_file() or (out.suffix and not out.is_dir()):
+        check_target(out, written_here)
+        return
+    check_writable(out)
+    if out.is_file() or (out.suffix and not out.is_dir()):
         raise InputError(f"out={out}: give FILE.npz or a folder")
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"out={out} is not empty: name a new folder")
+
+
+def written_here(path: Path) -> bool:
+    """Whether a file was written by `write_npz`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment == MARK
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 @torch.no_grad()
@@ -80,6 +92,7 @@ def write_npz(out: Path, batches: Batches, n: int, conditional: bool) -> None:
     """
     labels = []
     with made_whole(out) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        archive.comment = MARK
         with archive.open("images.npy", "w", force_zip64=True) as file:
             for i, (images, y) in enumerate(batches):
                 if i == 0:

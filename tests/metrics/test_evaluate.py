@@ -11,7 +11,7 @@ from PIL import Image
 
 from saddle.errors import InputError
 from saddle.metrics.curve import axes_of, draw_curve
-from saddle.metrics.evaluate import build_metrics, evaluate, seeds_of, sweep
+from saddle.metrics.evaluate import build_metrics, evaluate, seeds_of, sweep, with_classifier
 from saddle.metrics.evaluator import Scores
 from saddle.randomness import rows_normal
 
@@ -227,3 +227,36 @@ def test_nested_extractors_are_completed():
     distance = {"_target_": "saddle.metrics.ppl.FeatureDistance", "extractor": EXTRACTOR}
     node = {"_target_": "saddle.metrics.ppl.PerceptualPathLength", "distance": distance}
     assert build_metrics({"ppl": node}, "digits", 10)["ppl"].distance.extractor.name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("config.yaml", "ends in .json"),
+        ("results.json", "has not written it"),
+        ("a/b.json", "is no folder"),
+        ("folder.json", "is a folder"),
+        ("picture.json", "neighbours.png is there"),
+    ],
+)
+def test_where_to_is_looked_at_before_anything_else(tmp_path, monkeypatch, out, says):
+    """Nothing that another has made is replaced, and a place that cannot be written is found before scoring."""
+    monkeypatch.setattr("saddle.run.build.load_run", lambda *a, **k: pytest.fail("work has begun"))
+    (tmp_path / "folder.json").mkdir()
+    for name in ("config.yaml", "results.json", "a", "neighbours.png"):
+        (tmp_path / name).write_text('{"status": "done"}')
+    with pytest.raises(InputError, match=says):
+        evaluate(options(run=str(tmp_path), out=str(tmp_path / out), neighbours=3))
+    assert (tmp_path / "config.yaml").read_text() == '{"status": "done"}'
+
+
+def test_a_report_of_its_own_is_replaced(files, tmp_path):
+    for _ in range(2):
+        evaluate(options(**files, out=str(tmp_path / "e.json")))
+
+
+def test_another_classifier_than_the_runs_takes_effect_or_is_refused():
+    own = {"frechet": {**METRICS["frechet"], "extractor": {**EXTRACTOR, "name": "digits"}}}
+    assert with_classifier(own, "fashion_mnist").frechet.extractor.name == "fashion_mnist"
+    with pytest.raises(InputError, match=r"classifier=digits: none of the run's metrics \(fid\) reads one"):
+        with_classifier({"fid": {"_target_": "x.Y", "extractor": {"_target_": "x.Inception"}}}, "digits")

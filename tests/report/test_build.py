@@ -25,6 +25,7 @@ from saddle.report.figures.coordinates import parallel
 from saddle.report.figures.runs import sample_runs, training_curves
 from saddle.report.reading import read_sweep
 from saddle.report.study import Study
+from saddle.report.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 FIGURES = {
@@ -115,6 +116,20 @@ def test_figures_and_tables_are_beside_it(sweep: Path) -> None:
     assert means == pytest.approx(30 * geometric * np.array([1, 1.8, 8]))
     failed = {row["run"]: row["status"] for row in table(sweep / "report" / "runs.csv")}
     assert len(failed) == 16 and failed["23_lost"] == "failed" and failed["22_unfinished"] == "unfinished"
+
+
+def test_what_another_has_made_is_not_replaced(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
+    (tmp_path / "runs.csv").write_text("mine")
+    wrong = {"mine.html": "mine.html is there", "new.html": "runs.csv is there", "runs.csv/a.html": "no folder"}
+    for name, says in wrong.items():
+        with pytest.raises(InputError, match=says):
+            report(sweep, out=str(tmp_path / name))
+    (tmp_path / "runs.csv").unlink()
+    for _ in range(2):
+        report(sweep, out=str(tmp_path / "new.html"))
+    assert {path.name for path in tmp_path.iterdir() if path.suffix == ".csv"} == {*TABLES}
+    assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
 
 
 def test_failures_are_counted_by_level(sweep: Path) -> None:

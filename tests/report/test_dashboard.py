@@ -201,6 +201,10 @@ def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
     build_dashboard(config(out=str(tmp_path / "a" / "dashboard.json")))
     written = json.loads((tmp_path / "a" / "dashboard.json").read_text())
     assert without_ids(written) == without_ids(made())
+    build_dashboard(config(out=str(tmp_path / "a" / "dashboard.json")))
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(InputError, match=r"results\.json is there"):
+        build_dashboard(config(out=str(tmp_path / "results.json")))
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch) -> None:

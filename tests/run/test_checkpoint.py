@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -90,6 +92,29 @@ def test_a_damaged_one_is_named_and_the_one_before_used(
     spoil(tmp_path / "previous.ckpt", how)
     with pytest.raises(InputError, match=r"last\.ckpt.*previous\.ckpt"):
         find_resumable(tmp_path)
+
+
+def test_the_one_before_outlives_a_damaged_one_and_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever call the process dies at, a good checkpoint is there."""
+    for calls in range(6):
+        folder = tmp_path / str(calls)
+        save(folder, 0)
+        save(folder, 1)
+        spoil(folder / "last.ckpt", "flipped")
+        left = calls
+
+        def replace(*paths: Any, rename: Any = os.replace) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            rename(*paths)
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(os, "replace", replace)
+            save(folder, 2)
+        found = find_resumable(folder)
+        assert found is not None and value(found) in (0, 2)
 
 
 class Harmful:

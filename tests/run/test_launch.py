@@ -184,7 +184,7 @@ def test_who_waits_answers_signals(alone: pytest.MonkeyPatch, rank: str) -> None
 def test_a_folder_with_a_run_is_refused(alone: pytest.MonkeyPatch) -> None:
     RunFolder("a").begin({"seed": 0})
     with pytest.raises(InputError, match="resume=a"):
-        new_folder(config(), "a", given=True)
+        new_folder(config(), "a", given=True).refuse_second()
     Path("b").mkdir()
     assert new_folder(config(), "b", given=True).path == Path("b")
     assert new_folder(config(), "a", given=False).path == Path("a-1")

@@ -12,26 +12,29 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 from toy_model import IMAGES, fit
 from toy_run import Run
 
-from saddle.errors import NonFinite
+from saddle.errors import InputError, NonFinite
 from saddle.run import signals
+from saddle.run.checkpoint import find_weights
 from saddle.run.folder import RunFolder
 from saddle.run.life import Life, collapsed
 from saddle.run.stopwatch import Stopwatch
 
 
-def config(**changes: Any) -> SimpleNamespace:
+def config(**changes: Any) -> DictConfig:
     """What the toy reads of a config."""
     nodes: dict[str, Any] = {
         "log_every": 2,
-        "checkpoint": SimpleNamespace(every=5, monitor="eval/frechet"),
-        "evaluation": SimpleNamespace(every=4),
-        "trainer": SimpleNamespace(devices=1),
+        "checkpoint": {"every": 5, "monitor": "eval/frechet", "keep": {}},
+        "evaluation": {"every": 4},
+        "trainer": {"devices": 1},
+        "iterations": 12,
+        "minutes": None,
     }
-    length = {"iterations": changes.pop("iterations", 12), "minutes": changes.pop("minutes", None)}
-    return type("Config", (SimpleNamespace,), {"__getitem__": lambda self, key: length[key]})(**{**nodes, **changes})
+    return OmegaConf.create({**nodes, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +50,9 @@ def handlers() -> Iterator[None]:
 def run(path: Path, monkeypatch: pytest.MonkeyPatch, fault: str = "", **changes: Any) -> str:
     """Train the toy in a folder."""
     monkeypatch.setenv("TOY_FAULT", fault)
-    folder = RunFolder(path)
-    folder.begin({})
     signals.forget()
-    return fit(config(**changes), folder)
+    path.mkdir(exist_ok=True)
+    return fit(config(**changes), RunFolder(path))
 
 
 def last(path: Path) -> dict[str, Any]:
@@ -76,9 +78,64 @@ def test_a_run_of_given_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert results["collapsed"] and not results["diverged"]  # the toy's score falls to 0.1 and rises to 4.1
     best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["iteration"] == 8
-    assert last(tmp_path)["callbacks"]["Checkpointer"] == {"best": pytest.approx(0.1)}
+    assert last(tmp_path)["callbacks"]["Checkpointer"] == {"best": [(pytest.approx(0.1), 8)], "kept": []}
     rows = (tmp_path / "timing.csv").read_text().splitlines()
     assert rows[0] == "iteration,seconds,images_per_second" and len(rows) == 7
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ({}, []),
+        ({"every": 5}, [5, 10]),
+        ({"kimg": 0.05}, [7]),  # 8 images an iteration
+        ({"best": 2}, [4, 8]),
+        ({"best": 3, "every": 6, "kimg": 0.04}, [4, 5, 6, 8, 10, 12]),
+    ],
+)
+def test_what_is_kept_and_a_cut_run_keeps_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: dict[str, float], kept: list[int]
+) -> None:
+    checkpoint = {"every": 5, "monitor": "eval/frechet", "keep": keep}
+    assert run(tmp_path / "whole", monkeypatch, checkpoint=checkpoint) == "done"
+    for fault in ("SIGTERM@4", "SIGTERM@9", ""):
+        run(tmp_path / "cut", monkeypatch, fault, checkpoint=checkpoint)
+    assert_same_end(tmp_path / "cut", tmp_path / "whole")
+    for path in (tmp_path / "whole" / "checkpoints", tmp_path / "cut" / "checkpoints"):
+        names = [f"iteration_{iteration:08d}.ckpt" for iteration in kept]
+        assert sorted(p.name for p in path.glob("*.ckpt")) == ["best.ckpt", *names, "last.ckpt", "previous.ckpt"]
+        for name, iteration in zip(names, kept, strict=True):
+            assert torch.load(path / name, weights_only=True)["iteration"] == iteration
+            assert find_weights(path, iteration) == path / name
+        assert torch.load(path / "best.ckpt", weights_only=True)["iteration"] == 8
+        if 8 in kept:
+            assert (path / names[kept.index(8)]).samefile(path / "best.ckpt")  # one file on the disk
+    with pytest.raises(InputError, match=r"weights=3: .* no such checkpoint \(there are: last, best"):
+        find_weights(tmp_path / "whole" / "checkpoints", 3)
+
+
+def test_a_score_that_is_not_new_is_not_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module keeps a score until the next: it is the same snapshot's, not a better one's."""
+    checkpoint = {"every": 50, "monitor": "eval/frechet", "keep": {"best": 9}}
+    run(tmp_path, monkeypatch, checkpoint=checkpoint)
+    assert [when for _, when in last(tmp_path)["callbacks"]["Checkpointer"]["best"]] == [8, 4, 12]
+
+
+def test_a_run_says_where_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, monkeypatch, iterations=4)
+    assert "goes on" not in capsys.readouterr().out
+    run(tmp_path, monkeypatch, iterations=5)
+    assert f"{tmp_path}: goes on after iteration 4 of 5\n" in capsys.readouterr().out
+
+
+def test_another_config_than_the_checkpoints_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, monkeypatch, iterations=4)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"log_every=3 is not what the run was trained with: put 2 back"):
+        run(tmp_path, monkeypatch, iterations=8, log_every=3)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_no_iterations_build_everything_and_leave_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +221,7 @@ def test_the_stopwatch_counts_what_is_not_paused() -> None:
     ],
 )
 def test_votes_of_many_processes(tmp_path: Path, votes: list[str], status: str | None) -> None:
-    life = Life(RunFolder(tmp_path), None, 0.0, 1)
+    life = Life(RunFolder(tmp_path), {"iterations": None, "minutes": 0.0, "log_every": 1})
     module: Any = SimpleNamespace(stop_vote=0.0, stop_votes=sum(signals.VOTES[vote] for vote in votes))
     trainer: Any = SimpleNamespace(world_size=len(votes) + 2, should_stop=False)
     assert life.end(trainer, module, 5) == status

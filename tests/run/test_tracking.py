@@ -76,19 +76,17 @@ def test_the_group_is_the_sweep_unless_the_user_says_otherwise(monkeypatch, tmp_
 
 
 def test_a_resumed_folder_is_the_same_run(tmp_path) -> None:
-    first, second = WandbRun(str(tmp_path), project="p"), WandbRun(str(tmp_path), project="p")
-    assert first._wandb_init["id"] == second._wandb_init["id"]
-    assert first._wandb_init["resume"] == "allow"
+    first = WandbRun(str(tmp_path), project="p", mode="disabled")
+    assert not any(tmp_path.iterdir())  # a run that cannot be built leaves its folder as it was
+    name = first.experiment.id
+    again = WandbRun(str(tmp_path), project="p", mode="disabled")
+    assert again._wandb_init["id"] == name and again._wandb_init["resume"] == "allow"
 
 
 def test_tags_name_what_a_run_is_made_of(tmp_path) -> None:
-    assert choices_of(tmp_path) == []
+    assert choices_of({}) == []
     choices = {"model": "dcgan", "loss": "hinge", "data": "digits", "experiment": None, "study": "lr_beta", "x": "y"}
-    RunFolder(tmp_path).begin({"choices": choices})
-    assert choices_of(tmp_path) == ["dcgan", "hinge", "digits", "lr_beta"]
-    assert WandbRun(str(tmp_path), project="p", tags=["hinge", "mine"])._wandb_init["tags"] == [
-        "dcgan", "hinge", "digits", "lr_beta", "mine"
-    ]  # fmt: skip
+    assert choices_of({"choices": choices}) == ["dcgan", "hinge", "digits", "lr_beta"]
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")

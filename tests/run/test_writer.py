@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from saddle.errors import InputError
 from saddle.run.writer import CsvWriter
 
 
@@ -60,3 +62,38 @@ def test_numbers_read_back_exactly(tmp_path: Path) -> None:
     writer.log_metrics({"a": 0.1 + 0.2, "b": torch.tensor(1e-30, dtype=torch.float64), "c": 3}, 1)
     row = (tmp_path / "metrics.csv").read_text().splitlines()[1].split(",")
     assert [float(row[1]), float(row[2]), row[3]] == [0.1 + 0.2, 1e-30, "3"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda text: text.partition("\n")[2], 1),
+        (lambda text: text.replace("4,", "four,", 1), 3),
+        (lambda text: text.replace("\n6,", ",9\n6,", 1), 3),  # a cell more
+        (lambda text: text.replace("\n4,", "\n2,", 1), 3),  # twice the same
+        (lambda text: text.replace("0.25", "0.2\udcff", 1), 3),  # no text
+        (lambda text: "\0" * 10 + text, 1),
+    ],
+)
+def test_a_damaged_file_is_refused_and_stays_as_it_is(tmp_path: Path, damage: Callable[[str], str], line: int) -> None:
+    write(tmp_path, 0, 8)
+    for name in ("metrics.csv", "timing.csv"):
+        path = tmp_path / name
+        good = path.read_text()
+        bad = damage(good).encode(errors="surrogateescape")
+        path.write_bytes(bad)
+        if bad != good.encode():
+            with pytest.raises(InputError, match=rf"{name} is damaged in line {line}: mend it, or move it away"):
+                CsvWriter(tmp_path).check(8)
+        assert path.read_bytes() == bad
+        path.write_text(good)
+
+
+def test_what_comes_after_the_checkpoint_may_be_anything(tmp_path: Path) -> None:
+    """After a power cut: it is computed again."""
+    write(tmp_path, 0, 8)
+    with open(tmp_path / "metrics.csv", "ab") as file:
+        file.write(b"\0\0\xff\n\0\n")
+    CsvWriter(tmp_path).check(6)
+    with pytest.raises(InputError, match="damaged in line 6"):
+        CsvWriter(tmp_path).check(9)

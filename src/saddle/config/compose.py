@@ -180,7 +180,7 @@ class Composer:
 
     def options(self, group: str) -> list[str]:
         """The names of the options of a group."""
-        return self._loader.get_group_options(group)
+        return list(self._loader.get_group_options(group))
 
     def explain(self, error: Exception, overrides: Sequence[str], sweep: bool = False) -> str:
         """One line on what Hydra could not compose; in a sweep, an override may have several values."""

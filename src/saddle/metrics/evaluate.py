@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from torchmetrics import Metric
 
+from saddle.config.compose import keys_of
 from saddle.errors import InputError
 from saddle.metrics.curve import draw_curve, truncation_text
 from saddle.metrics.evaluator import Evaluator, Scores
@@ -25,6 +26,7 @@ from saddle.metrics.memorisation import write_neighbours
 from saddle.metrics.sources import ImageSource, ModelSource, SetSource, open_images
 from saddle.run import build
 from saddle.run.folder import write_atomic
+from saddle.run.target import check_target, holds
 
 Truncation = float | None
 Measure = Callable[[int, Truncation], Scores]  # scores for a seed and a truncation
@@ -43,6 +45,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         raise InputError(
             f"neighbours={cfg.neighbours}: the picture is written beside the JSON file; give out=FILE.json"
         )
+    if out is not None:
+        check_out(cfg, out)
     with Bars() as bars:
         report = (_evaluate_run if cfg.run is not None else _evaluate_files)(cfg, out, bars)
     _print(report)
@@ -56,6 +60,16 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     return report
 
 
+def check_out(cfg: DictConfig, out: Path) -> None:
+    """Raise an InputError if the report cannot be written, or would replace something else."""
+    if out.suffix != ".json":
+        raise InputError(f"out={out}: must be a file that ends in .json")
+    curve = [out.with_suffix(".png")] * isinstance(cfg.truncation, ListConfig)
+    picture = [out.with_name("neighbours.png")] * bool(cfg.neighbours)
+    beside = [] if cfg.out is None else [*curve, *picture]
+    check_target(out, lambda path: cfg.out is None or holds(path, "extractors"), beside)
+
+
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
     run, model = build.load_run(cfg.run, weights=cfg.weights, trust=cfg.trust)
@@ -63,6 +77,8 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
     if not nodes:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")
     classifier = cfg.classifier or run.data.classifier
+    if cfg.classifier and not cfg.get("metrics"):
+        nodes = with_classifier(nodes, cfg.classifier, unread=not cfg.neighbours)
     metrics = build_metrics(nodes, classifier, run.data.classes)
     datamodule = build.build_data(run)
     datamodule.prepare_data()
@@ -77,7 +93,7 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
         "run": str(cfg.run),
         "iteration": model.iteration,
         "split": "train",
-        "weights": cfg.weights,
+        "weights": "last" if cfg.weights is None else cfg.weights,
         "ema": cfg.ema,
         **sweep(measure, seeds, truncations),
     }
@@ -186,6 +202,23 @@ def build_metrics(metrics: Any, classifier: str | None, classes: int | None) -> 
     assert isinstance(nodes, dict)
     _complete(nodes, {"name": classifier, "classes": classes})
     return build.build_metrics(nodes)
+
+
+def with_classifier(metrics: Any, classifier: str, unread: bool = True) -> Any:
+    """A run's metrics with the classifier `classifier` for the run's own.
+
+    Raises:
+        InputError: if none of them reads a classifier, and nothing else would (`unread`).
+    """
+    nodes = OmegaConf.create(OmegaConf.to_container(OmegaConf.create(metrics), resolve=True))
+    target = f"{ClassifierExtractor.__module__}.{ClassifierExtractor.__qualname__}"
+    extractors = [key for key, value in keys_of(nodes) if isinstance(value, dict) and value.get("_target_") == target]
+    if not extractors and unread:
+        listed = ", ".join(map(str, nodes))
+        raise InputError(f"classifier={classifier}: none of the run's metrics ({listed}) reads one; give metrics= too")
+    for key in extractors:
+        OmegaConf.update(nodes, f"{key}.name", classifier)
+    return nodes
 
 
 def _complete(node: dict[Any, Any], known: Mapping[str, Any], in_extractor: bool = False) -> None:

@@ -22,8 +22,15 @@ from saddle.report.reading import read_sweep
 from saddle.report.settings import label
 from saddle.report.study import FEW, Study
 from saddle.report.summary import plural
-from saddle.report.tables import write_tables
+from saddle.report.tables import TABLES, write_tables
 from saddle.run.folder import write_atomic
+from saddle.run.target import check_target
+
+FIGURES = (
+    *("scores", "main_effects", "interactions", "importance", "failures"),
+    *("budget", "parallel", "curves", "samples"),
+)
+MARK = b'<meta name="generator" content="saddle">'  # in every page of a report
 
 
 def build_report(cfg: DictConfig) -> Path:
@@ -48,6 +55,8 @@ def build_report(cfg: DictConfig) -> Path:
     out = Path(str(cfg.out)) if cfg.out is not None else sweep / "report" / "report.html"
     if out.suffix != ".html":
         raise InputError(f"out={out}: must be a file that ends in .html; CSV files and figures are written beside it")
+    beside = [out.parent / name for name in (*(f"{figure}.png" for figure in FIGURES), *TABLES)]
+    check_target(out, lambda path: cfg.out is None or MARK in path.read_bytes(), [] if cfg.out is None else beside)
     out.parent.mkdir(parents=True, exist_ok=True)
     drawn = draw_all(study, by, rows, columns, fixed, out.parent)
     write_tables(study, by, out.parent)
@@ -127,18 +136,18 @@ def draw_all(
 ) -> dict[str, Path | None]:
     """Draw every figure into a PNG file; None for those that have nothing to show."""
     with mpl.rc_context(fname=LOOK):
-        made = {
-            "scores": scores_by_setting(study, by),
-            "main_effects": main_effects(study),
-            "interactions": interactions(study),
-            "importance": importances(study),
-            "failures": failures(study),
-            "budget": budget(study, by),
-            "parallel": parallel(study),
-            "curves": training_curves(study, by),
-            "samples": sample_grids(study, rows, columns, fixed),
-        }
-        return {name: save(figure, folder / f"{name}.png") for name, figure in made.items()}
+        made = (
+            scores_by_setting(study, by),
+            main_effects(study),
+            interactions(study),
+            importances(study),
+            failures(study),
+            budget(study, by),
+            parallel(study),
+            training_curves(study, by),
+            sample_grids(study, rows, columns, fixed),
+        )
+        return {name: save(figure, folder / f"{name}.png") for name, figure in zip(FIGURES, made, strict=True)}
 
 
 def save(figure: Figure | None, path: Path) -> Path | None:

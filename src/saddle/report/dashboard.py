@@ -16,6 +16,7 @@ from saddle.report.settings import CHOICE
 from saddle.report.study import FEW, Study
 from saddle.run.account import logged_in
 from saddle.run.folder import write_atomic
+from saddle.run.target import check_target, holds
 
 LOGIN = "`wandb login`, or WANDB_API_KEY in the environment"
 
@@ -29,11 +30,13 @@ def build_dashboard(cfg: DictConfig) -> None:
     Raises:
         InputError: if nobody is logged in and no file is named, W&B refuses, or the sweep cannot be read.
     """
-    content = content_of(cfg)
-    if cfg.out is not None:
-        out = Path(str(cfg.out))
+    out = None if cfg.out is None else Path(str(cfg.out))
+    if out is not None:
         if out.suffix != ".json":
             raise InputError(f"out={out}: must be a file that ends in .json")
+        check_target(out, lambda path: holds(path, "workspace", "report"))
+    content = content_of(cfg)
+    if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out, json.dumps(objects(content), indent=2) + "\n")
         print(f"workspace and report: {out}; they are sent without out=, once you are logged in ({LOGIN})", flush=True)

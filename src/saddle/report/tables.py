@@ -17,6 +17,7 @@ from saddle.report.study import Study
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula; settings and errors are whatever a run's files say
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
+TABLES = ("runs.csv", "settings.csv", "levels.csv", "interactions.csv", "importance.csv", "budget.csv")
 FAILURES = ("over", "diverged", "collapsed", "failed")  # over: runs that ended in whatever way
 
 

@@ -18,11 +18,13 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torchmetrics import Metric
 
 from saddle.augment import Augment, NoAugment
 from saddle.config.check import length
+from saddle.config.compose import first_line
 from saddle.config.instantiate import instantiate, locate
 from saddle.data.base import DataModule
 from saddle.discriminator import Discriminator, MinibatchFeatures
@@ -34,7 +36,7 @@ from saddle.models.ema import EMA
 from saddle.models.optimisers import Optimisers
 from saddle.penalties import Penalty
 from saddle.prior import Prior
-from saddle.run.checkpoint import BEST, find_resumable, load_checkpoint, refuse_other_model
+from saddle.run.checkpoint import find_weights, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
 
 
@@ -204,23 +206,29 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], logg
     return trainer
 
 
-def load_run(folder: str | Path, weights: str = "last", trust: Collection[str] = ()) -> tuple[DictConfig, GAN]:
+def load_run(
+    folder: str | Path, weights: str | int | None = None, trust: Collection[str] = ()
+) -> tuple[DictConfig, GAN]:
     """The config and the trained model of a run folder, in eval mode, on the GPU where there is one.
 
-    Its weights are those of the "last" or the "best" checkpoint. Anybody may have made the folder: see
-    `RunFolder.config_to_build`.
+    Its weights are those of the "last" or the "best" checkpoint, or of one that was kept at an iteration; None: last.
+    Anybody may have made the folder: see `RunFolder.config_to_build`.
 
     Raises:
-        InputError: if the folder holds no run, or not this checkpoint, or it is damaged; if the config names what is
-            neither of this code nor of a package to `trust`.
+        InputError: if the folder holds no run, or not this checkpoint, or it is damaged, or there is no such model; if
+            the config names what is neither of this code nor of a package to `trust`.
     """
     run = RunFolder(folder)
     cfg = run.config_to_build(trust)
-    path = find_resumable(run.checkpoints) if weights == "last" else run.checkpoints / BEST
-    if path is None or not path.exists():
-        raise InputError(f"{run.path} has no {weights} checkpoint" + (": choose weights=last" * (weights == "best")))
-    model = build_model(cfg, to_train=False)
+    path = find_weights(run.checkpoints, "last" if weights is None else weights)
     checkpoint = load_checkpoint(path)
+    try:
+        model = build_model(cfg, to_train=False)
+    except InputError:
+        raise
+    except (OmegaConfBaseException, InstantiationException, TypeError, ValueError) as error:
+        remedy = "it was edited, or another version of the code has written it"
+        raise InputError(f"{run.config_file}: {first_line(error.__cause__ or error)}; {remedy}") from error
     of_steps = ("penalties.", "augment.")
     kept = {name: x for name, x in checkpoint["state_dict"].items() if not str(name).startswith(of_steps)}
     checkpoint["state_dict"] = kept

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,8 @@ from torch import nn
 
 from saddle.errors import InputError
 from saddle.run.direction import higher_is_better
-from saddle.run.folder import replacing
+from saddle.run.folder import BEST, LAST, PREVIOUS, checkpoints_in, replacing
 from saddle.run.stopwatch import paused
-
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -37,10 +37,8 @@ class AtomicCheckpointIO(CheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with replacing(path) as file:
+            with previous_kept(path), replacing(path) as file:
                 torch.save(dict(checkpoint), file)
-                if path.name == LAST and path.exists():
-                    keep(path, path.with_name(PREVIOUS))
         except (OSError, RuntimeError) as error:  # torch turns the file's OSError into a RuntimeError
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, OSError):
@@ -60,16 +58,40 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def keep(path: Path, previous: Path) -> None:
-    """Give a checkpoint a second name, so that at every moment the first name is there."""
-    beside = previous.with_name(f".{previous.name}.{os.getpid()}")
+@contextmanager
+def previous_kept(path: Path) -> Iterator[None]:
+    """Keep what last.ckpt was as previous.ckpt, when the block has put another in its place; of other names nothing."""
+    if path.name != LAST or not path.is_file():
+        yield
+        return
+    previous = path.with_name(PREVIOUS)
+    beside = duplicate(path, previous)
+    try:
+        yield
+        os.replace(beside, previous)  # only now: all the time there are two, and a damaged last.ckpt costs neither
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def duplicate(path: Path, other: Path) -> Path:
+    """A second name of a file, or a copy where there are no hard links, beside `other`, whose place it is to take."""
+    beside = other.with_name(f".{other.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)
     try:
         os.link(path, beside)
     except OSError:  # a file system without hard links
-        os.replace(path, previous)
-    else:
-        os.replace(beside, previous)
+        try:
+            shutil.copyfile(path, beside)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    return beside
+
+
+def name_too(path: Path, other: Path) -> None:
+    """Give a checkpoint a second name, so that at every moment either file is whole."""
+    with previous_kept(other):
+        os.replace(duplicate(path, other), other)
 
 
 def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -107,13 +129,27 @@ def damage(path: Path) -> str | None:
 
 
 def find_resumable(folder: str | Path) -> Path | None:
-    """The newest good checkpoint in a run's `checkpoints/`: last.ckpt, else previous.ckpt; None if there is neither.
+    """The checkpoint in a run's `checkpoints/` from which it goes on; None if there is none.
+
+    It is last.ckpt, else previous.ckpt, else the newest of those that are kept, which are whole too.
 
     Raises:
         InputError: if there are checkpoints and all are damaged.
     """
-    candidates = [path for name in (LAST, PREVIOUS) if (path := Path(folder) / name).exists()]
+    folder = Path(folder)
+    usual = [folder / name for name in (LAST, PREVIOUS)]
+    others = [path for path in checkpoints_in(folder) if path not in usual]
+    return first_good([*usual, *sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)])
+
+
+def first_good(candidates: Iterable[Path]) -> Path | None:
+    """The first that is there and not damaged, and on the terminal why none before it; None if none is there.
+
+    Raises:
+        InputError: if all that are there are damaged.
+    """
     complaints: list[str] = []
+    there = False
     for path in candidates:
         complaint = damage(path)
         if complaint is None:
@@ -121,9 +157,35 @@ def find_resumable(folder: str | Path) -> Path | None:
                 print(f"{earlier}; {path} is used instead", flush=True)
             return path
         complaints.append(complaint)
-    if complaints:
+        there = there or path.is_file()
+    if there:
         raise InputError("; ".join(complaints))
     return None
+
+
+def find_weights(folder: Path, weights: str | int) -> Path:
+    """The checkpoint in a run's `checkpoints/` that `weights` names: "last", "best", or the iteration of a kept one.
+
+    Raises:
+        InputError: if it is not there, or damaged.
+    """
+    if weights == "last":
+        found = first_good([folder / LAST, folder / PREVIOUS])
+    else:
+        name = BEST if weights == "best" else snapshot(int(weights)) if str(weights).isdecimal() else ""
+        found = folder / name if name and (folder / name).is_file() else None
+    if found is None:
+        names = (path.stem.partition("_")[2] for path in folder.glob("iteration_*.ckpt"))
+        kept = sorted(int(name) for name in names if name.isdecimal())
+        there = [path.stem for path in (folder / LAST, folder / BEST) if path.is_file()]
+        listed = ", ".join([*there, *map(str, kept)]) or "none"
+        raise InputError(f"weights={weights}: {folder} has no such checkpoint (there are: {listed})")
+    return found
+
+
+def snapshot(iteration: int) -> str:
+    """Name of the checkpoint of an iteration that is kept."""
+    return f"iteration_{iteration:08d}.ckpt"
 
 
 def refuse_other_model(checkpoint: Mapping[str, Any], module: nn.Module, path: str | Path) -> None:
@@ -143,7 +205,7 @@ def refuse_other_model(checkpoint: Mapping[str, Any], module: nn.Module, path: s
 
 
 class Checkpointer(Callback):
-    """Saves last.ckpt every `every` iterations and at the end, and best.ckpt when the monitored score improves.
+    """Saves last.ckpt every `every` iterations and at the end, best.ckpt when the score improves, and what is kept.
 
     Comes last in the list of callbacks: what the others do at an iteration is then in its checkpoint. After an error or
     a non-finite value nothing is saved: the step that failed may be half done.
@@ -153,47 +215,84 @@ class Checkpointer(Callback):
         every: iterations between two checkpoints.
         monitor: a score such as "eval/frechet", which the module keeps in `scores` on every process; or None.
         config: of the run, which says whether more of the score is better.
+        keep: what stays as iteration_00010000.ckpt: a checkpoint after so many iterations (`every`), after so many
+            thousand real images (`kimg`), and so many of the best (`best`; of one, best.ckpt is enough). 0 keeps none.
     """
 
     def __init__(
-        self, folder: str | Path, every: int, monitor: str | None = None, config: Mapping[str, Any] | None = None
+        self,
+        folder: str | Path,
+        every: int,
+        monitor: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        keep: Mapping[str, Any] | None = None,
     ):
         self.folder, self.every, self.monitor, self.config = Path(folder), every, monitor, config
-        self.best: float | None = None
+        self.keep = {"every": 0, "kimg": 0, "best": 1, **(keep or {})}
+        self.best: list[tuple[float, int]] = []  # scores and their iterations, the best first
+        self.kept: list[int] = []  # iterations that stay, whatever their scores
+        self._kimg = 0.0  # before the present iteration
+        self._scored: float | None = None  # the newest score that was looked at; a module keeps it until the next
         self._saved: tuple[int, dict[str, float]] | None = None  # what the newest last.ckpt has seen
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best": self.best}
+        """The best scores so far, and what is kept."""
+        return {"best": list(self.best), "kept": list(self.kept)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best score so far."""
-        self.best = state_dict["best"]
+        """Take up the best scores so far."""
+        self.best, self.kept = [(score, when) for score, when in state_dict["best"]], list(state_dict["kept"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """See where the images are counted from."""
+        self._kimg = pl_module.kimg
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         """Save where it is time, and as soon as it is clear that the run ends."""
-        self.save(trainer, pl_module, last=trainer.should_stop or pl_module.iteration % self.every == 0)
+        iteration, every, kimg = pl_module.iteration, self.keep["every"], self.keep["kimg"]
+        stays = every and iteration % every == 0 or kimg and pl_module.kimg // kimg > self._kimg // kimg
+        self._kimg = pl_module.kimg
+        self.save(trainer, pl_module, bool(stays), last=trainer.should_stop or iteration % self.every == 0)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run, its final scores known."""
-        self.save(trainer, pl_module, last=True)
+        self.save(trainer, pl_module, stays=False, last=True)
 
-    def save(self, trainer: Trainer, module: Any, last: bool) -> None:
-        """Save best.ckpt if the monitored score is the best so far; if `last`, last.ckpt too, unless nothing is new."""
-        score = module.scores.get(self.monitor)
-        if score is not None and improves(str(self.monitor), float(score), self.best, self.config):
-            self.best = float(score)
-            self._save(trainer, BEST)
-        seen = (module.iteration, dict(module.scores))
-        if last and seen != self._saved:
-            self._save(trainer, LAST)
-            self._saved = seen
+    def save(self, trainer: Trainer, module: Any, stays: bool, last: bool) -> None:
+        """Save what `stays`, what is among the best so far, and `last`, unless nothing is new.
 
-    def _save(self, trainer: Trainer, name: str) -> None:
+        last.ckpt is always the last to be written, and the same file under another name: what it tells of the others
+        is true, and a run that is killed in between goes on from the one before, and writes them again.
+        """
+        iteration, names = module.iteration, [snapshot(module.iteration)] if stays else []
+        self.kept += [iteration] if stays else []
+        before, score = self.best, module.scores.get(self.monitor)
+        if score is not None and score == score and score != self._scored:
+            self._scored = float(score)
+            self._rank(self._scored, iteration)
+        if self.best != before and any(when == iteration for _, when in self.best):
+            names += [snapshot(iteration)] if self.keep["best"] > 1 and not stays else []
+            names += [BEST] if self.best[0][1] == iteration else []
+        seen = (iteration, dict(module.scores))
+        if not names and not (last and seen != self._saved):
+            return
+        first, *others = [*names, LAST]
         with paused(trainer):
             for logger in trainer.loggers:
                 logger.save()
-            trainer.save_checkpoint(self.folder / name, weights_only=False)  # with optimisers and callbacks
+            trainer.save_checkpoint(self.folder / first, weights_only=False)  # with optimisers and callbacks
+            if trainer.is_global_zero:
+                for name in others:
+                    name_too(self.folder / first, self.folder / name)
+                for when in {i for _, i in before} - {i for _, i in self.best} - {*self.kept}:
+                    (self.folder / snapshot(when)).unlink(missing_ok=True)
+        self._saved = seen
+
+    def _rank(self, score: float, iteration: int) -> None:
+        """Take a score among the best, if it is one of them; a tie goes to the earlier iteration."""
+        others = [(s, i) for s, i in self.best if i != iteration]
+        ahead = sum(not improves(str(self.monitor), score, s, self.config) for s, _ in others)
+        self.best = [*others[:ahead], (score, iteration), *others[ahead:]][: self.keep["best"]]
 
 
 def improves(monitor: str, score: float, best: float | None, config: Mapping[str, Any] | None = None) -> bool:

@@ -116,18 +116,26 @@ def check_environment(config: Mapping[str, Any]) -> None:
 def new_folder(config: Mapping[str, Any], wanted: str, given: bool) -> RunFolder:
     """The folder of a new run, the same for all its processes.
 
-    It is `wanted` where the user has given it; else the first process makes it, unique by a suffix.
+    It is `wanted` where the user has given it; else unique by a suffix. The first process makes it.
 
     Raises:
-        InputError: if it holds a run, or this process cannot know the folder that another one made.
+        InputError: if it cannot be made, or this process cannot know the folder that another one made.
     """
     if was_started_by_a_run():
         return RunFolder(os.environ[RUN_DIR])
-    folder = RunFolder(wanted)
-    if given and is_first_process() and folder.config_file.exists():
-        remedy = f"continue it by resume={wanted}, or choose another hydra.run.dir"
-        raise InputError(f"{wanted} holds a run already: {remedy}")
-    return RunFolder(agree(config, lambda: folder.path if given else make_unique(folder.path)))
+    first, folder = is_first_process(), Path(wanted)
+    made = first and not (given and folder.is_dir())
+
+    def make() -> Path:
+        if not given:
+            return make_unique(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # another process may be as fast
+        except OSError as error:
+            raise InputError(f"hydra.run.dir={wanted} cannot be made: {error.strerror}") from None
+        return folder
+
+    return RunFolder(agree(config, make), made)
 
 
 def agree(config: Mapping[str, Any], make: Callable[[], Path]) -> Path:

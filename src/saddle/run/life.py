@@ -12,8 +12,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 
+from saddle.config.check import length
 from saddle.run import signals
 from saddle.run.folder import RunFolder
+from saddle.run.resume import lasting, refuse_edits
 from saddle.run.status import status_of
 from saddle.run.stopwatch import Stopwatch
 from saddle.run.writer import TIMING, CsvWriter
@@ -36,13 +38,12 @@ class Life(Callback):
 
     Args:
         folder: of the run.
-        iterations: at which the run ends, or None.
-        minutes: of training after which the run ends, or None.
-        log_every: iterations between two rows of timing.csv.
+        config: of the run, which says at which iteration or after how many minutes of training it ends.
     """
 
-    def __init__(self, folder: RunFolder, iterations: int | None, minutes: float | None, log_every: int):
-        self.folder, self.iterations, self.minutes, self.log_every = folder, iterations, minutes, log_every
+    def __init__(self, folder: RunFolder, config: Mapping[str, Any]):
+        self.folder, self.config, self.log_every = folder, config, config["log_every"]
+        self.iterations, self.minutes = length(config)
         self.status = "done"  # how the run ended; or "preempted", or "interrupted"
         self.stopwatch = Stopwatch()  # runs while training does
         self.best_frechet: float | None = None
@@ -57,10 +58,16 @@ class Life(Callback):
             "seconds": self.stopwatch.seconds,
             "best_frechet": self.best_frechet,
             "peak_memory": max(self.peak_memory, peak_memory()),
+            "config": lasting(self.config),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from an earlier process of this run."""
+        """Go on from an earlier process of this run.
+
+        Raises:
+            InputError: if that was another config, but for what may change.
+        """
+        refuse_edits(state_dict["config"], self.config, self.folder.config_file)
         self.stopwatch.before = state_dict["seconds"]
         self.best_frechet, self.peak_memory = state_dict["best_frechet"], state_dict["peak_memory"]
 
@@ -71,10 +78,18 @@ class Life(Callback):
         trainer.stopwatch = self.stopwatch  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Let the files go on where the checkpoint was written."""
+        """Begin to write: everything has been built, and the checkpoint is loaded; the files go on where that was."""
+        iteration, writers = pl_module.iteration, [each for each in trainer.loggers if isinstance(each, CsvWriter)]
+        for writer in writers:
+            writer.check(iteration)
+        self.folder.begin(self.config, trainer.is_global_zero)
+        for writer in writers:
+            writer.start(iteration)
         for logger in trainer.loggers:
-            if isinstance(logger, CsvWriter):
-                logger.start(pl_module.iteration)
+            logger.log_hyperparams(dict(self.config))
+        if iteration and trainer.is_global_zero:
+            whole = f" of {self.iterations:,}" if self.iterations is not None else ""
+            print(f"{self.folder.path}: goes on after iteration {iteration:,}{whole}", flush=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Take the signals back from Lightning, and start the clock; end at once if there is nothing to do."""
@@ -119,7 +134,7 @@ class Life(Callback):
         signals.arm(False)
         self.stopwatch.stop()
         status = status_of(exception)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.folder.begun:
             with suppress(OSError):  # a full disk; `end` reports it
                 self.folder.record(**{**self.figures(pl_module), "diverged": status == "nonfinite"})
         self.folder.end(status, exception, trainer.is_global_zero)

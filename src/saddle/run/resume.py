@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from saddle.config.check import check_rules, checked, plain
-from saddle.config.compose import Composer, parse, value_of
+from saddle.config.check import LISTS, check_ranges, check_rules, check_types, checked, get, plain
+from saddle.config.compose import Composer, keys_of, near, parse, value_of, within
 from saddle.errors import InputError
 from saddle.run.folder import RunFolder, refuse_links
 
-CHANGEABLE = ("iterations", "minutes", "trainer", "logger")
+NAME = re.compile(r"(?!hydra)\w[\w-]*([/.@]\w[\w-]*)*")
+CHANGEABLE = ("iterations", "minutes", "trainer", "logger", "data.path", "data.workers")
 
 
-def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any], RunFolder]:
-    """The config and the folder of the run that `resume=DIR` names.
+def resumed(composer: Composer, overrides: Sequence[str], folder: RunFolder) -> dict[str, Any]:
+    """The config of the run in a folder, with which it goes on.
 
-    The config is the one in the folder; what the command line changes is composed and checked as in a new run. What
-    was computed from `iterations`, `minutes` or the trainer when the run began keeps its value.
+    It is the one in the folder, checked as that of a new run; what the command line changes is composed and checked
+    too. What was computed from `iterations`, `minutes` or the trainer when the run began keeps its value.
 
     Raises:
-        InputError: if DIR holds no run, or anything is changed that must stay.
+        InputError: if the folder holds no run, its config is wrong, or anything is changed that must stay.
     """
-    folder = RunFolder(str(value_of(overrides, "resume")))
-    changes = [text for text in overrides if root_of(text) in CHANGEABLE]
-    replaced = [root_of(text) for text in changes if composer.is_choice(text)]
-    config = folder.config_to_build(trusted(overrides), replaced)
+    changes = [text for text in overrides if changeable(key_of(text))]
+    config = folder.config_to_build(trusted(overrides), [key_of(text) for text in changes if composer.is_choice(text)])
     refuse_links(folder.path)
     refuse_changes(overrides, folder.path)
-    known, trainer = composer.options("trainer"), config.choices.get("trainer")
-    loggers = [name for name in config.choices.get("logger") or [] if name in composer.options("logger")]
-    choices = [f"logger=[{','.join(loggers)}]"]
-    if "trainer" not in replaced:
-        if trainer not in known:  # a path would be read as a yaml of any folder
-            listed = ", ".join(known)
-            raise InputError(f"{folder.config_file}: choices.trainer={trainer} is no name of an option: {listed}")
-        choices.append(f"trainer={trainer}")
-    fresh = OmegaConf.create(checked(composer, [*choices, *changes], rules=False))
+    choices = check_config(composer, config, folder.config_file)
+    folder.refuse_folders()
+    others = [text for text in choices if key_of(text) not in map(key_of, changes)]
+    fresh = OmegaConf.create(checked(composer, [*others, *changes], rules=False))
     with open_dict(config):
         for text in sorted(changes, key=composer.is_choice, reverse=True):  # a group first, then values inside it
             key = parse(text).key_or_group
@@ -48,7 +43,7 @@ def resumed(composer: Composer, overrides: Sequence[str]) -> tuple[dict[str, Any
                 config.choices[key] = fresh.choices[key]
     result = plain(config)
     check_rules(result)
-    return result, folder
+    return result
 
 
 def trusted(overrides: Sequence[str]) -> list[str]:
@@ -59,19 +54,111 @@ def trusted(overrides: Sequence[str]) -> list[str]:
     return given or []
 
 
-def root_of(override: str) -> str:
-    """The first part of an override's key."""
-    return parse(override).key_or_group.replace("/", ".").partition(".")[0]
+def key_of(override: str) -> str:
+    """The dotted key of an override."""
+    return parse(override).key_or_group.replace("/", ".")
+
+
+def changeable(key: str) -> bool:
+    """Whether what is under a dotted key does not touch the numbers of training."""
+    return any(within(key, other) for other in CHANGEABLE)
 
 
 def refuse_changes(overrides: Sequence[str], folder: Path) -> None:
     """Raise an InputError that names an override that would change what makes the run what it is."""
     for text in overrides:
-        parsed = parse(text)
+        parsed, key = parse(text), key_of(text)
         if parsed.key_or_group == "hydra.run.dir" and Path(str(parsed.value())).resolve() != folder.resolve():
             raise InputError(f"{text}: a resumed run stays in its folder {folder}")
-        if root_of(text) not in (*CHANGEABLE, "resume", "trust", "hydra"):
+        if not changeable(key) and key.partition(".")[0] not in ("resume", "trust", "hydra"):
             raise InputError(
                 f"{text} cannot be changed in a run that is resumed: only {', '.join(CHANGEABLE)} can; "
                 "leave it out, or start a new run without resume="
             )
+
+
+# ---------------------------------------------------------------------------------------- a config that may be edited
+
+
+def check_config(composer: Composer, config: DictConfig, file: Path) -> list[str]:
+    """Check a run folder's config against the yaml files of its choices, as that of a new run; the choices, as typed.
+
+    Raises:
+        InputError: naming the file and what is wrong.
+    """
+    try:
+        found = plain(config)
+        choices = choices_of(composer, found.pop("choices", None))
+        reference = plain(composer.reference(choices))
+        refuse_unknown(found, reference)
+        check_types(found, reference)
+        for key, _ in keys_of(reference):
+            parent, _, name = key.rpartition(".")
+            node = get(found, parent) if parent else found
+            if isinstance(node, Mapping) and name not in node:
+                raise InputError(f"{key} must be there")
+        check_ranges(found, composer.ranges(choices))
+        check_rules(plain(config))
+    except InputError as error:
+        why = "it was edited, or written by another version of the code, or with another --config-dir"
+        raise InputError(f"{file}: {error}; {why}") from None
+    return choices
+
+
+def choices_of(composer: Composer, choices: Any) -> list[str]:
+    """The choices that a config records, as they would be typed. One that follows from another is left out."""
+    if not isinstance(choices, Mapping):
+        raise InputError("choices must be there: the options that the run was made of")
+    typed = []
+    for group, option in choices.items():
+        named = [group, *(option if isinstance(option, list) else [option])]
+        if not all(name is None or NAME.fullmatch(str(name)) for name in named):
+            raise InputError(f"choices.{group}={option} is no name of an option")  # a path would be any folder's yaml
+        if isinstance(option, list) and group in LISTS:  # entries of one's own have no file
+            known = [name for name in option if name in composer.options(group)]
+            typed.append(f"{group}=[{','.join(known)}]" if known else f"{group}=none")
+        elif option is not None and "@" not in str(group):
+            typed.append(f"{group}={option}")
+    return typed
+
+
+def refuse_unknown(config: Mapping[str, Any], reference: Mapping[str, Any]) -> None:
+    """Raise an InputError that names an option that is not there, and the near match.
+
+    Inside a group one's own options are allowed (`+group.name=value`), unless they look like a slip of the pen.
+    """
+    for key, value in keys_of(config):
+        parent, _, name = key.rpartition(".")
+        beside = get(reference, parent) if parent else reference
+        if not isinstance(beside, Mapping) or name in beside:
+            continue
+        meant = near(name, [str(other) for other in beside])
+        if not parent or (meant and not isinstance(value, Mapping)):
+            raise InputError(f"there is no option {key}{meant}")
+
+
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config stays the same for the whole of a run; a checkpoint keeps it."""
+
+    def kept(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        inner = {name: (f"{prefix}{name}", value) for name, value in node.items()}
+        return {
+            name: kept(value, f"{key}.") if isinstance(value, Mapping) else value
+            for name, (key, value) in inner.items()
+            if not changeable(key)
+        }
+
+    return kept({name: value for name, value in config.items() if name not in ("choices", "resume", "trust")}, "")
+
+
+def refuse_edits(known: Mapping[str, Any], config: Mapping[str, Any], file: Path) -> None:
+    """Raise an InputError that names what a config has otherwise than the run was trained with."""
+    trained, found = dict(keys_of(known)), dict(keys_of(lasting(config)))
+    for key in {**trained, **found}:
+        if trained.get(key) != found.get(key) and not (
+            isinstance(trained.get(key), Mapping) and isinstance(found.get(key), Mapping)
+        ):
+            if key not in found:
+                raise InputError(f"{file} lacks {key}={trained[key]}, which the run was trained with: put it back")
+            remedy = f"put {trained[key]} back" if key in trained else "leave it out"
+            raise InputError(f"{file}: {key}={found[key]} is not what the run was trained with: {remedy}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from saddle.config.compose import first_line
 from saddle.run.account import logged_in
 from saddle.run.checkpoint import BEST
 from saddle.run.folder import RunFolder
-from saddle.run.launch import is_first_process
 from saddle.run.status import EXIT_STATUS, FAILED
 
 SWEEP_FILES = ("jobs.json", "multirun.yaml")  # what a sweep folder holds beside its run folders
@@ -58,13 +56,10 @@ class WandbRun(WandbLogger):
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         kept = id_file(self.folder.path)
-        if not kept.exists() and is_first_process():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(uuid.uuid4().hex[:12])
         super().__init__(
             save_dir=folder,
             name=self.folder.path.name,
-            tags=[*dict.fromkeys([*choices_of(folder), *tags])],
+            tags=list(tags),
             group=sweep_of(folder) if group == "auto" else group,
             mode=mode,  # Lightning's own argument `offline` sets a mode that wandb no longer knows
             id=kept.read_text().strip() if kept.exists() else None,
@@ -87,12 +82,15 @@ class WandbRun(WandbLogger):
                 print(f"Weights & Biases: {first_line(error)[:200]}: the run goes on offline", flush=True)
                 wandb.teardown()  # its service keeps the id of the run that did not begin
                 self._experiment = wandb.init(**{**options, "mode": "offline"})
-            id_file(self.folder.path).write_text(self._experiment.id)  # W&B's agent has chosen its own
+            kept = id_file(self.folder.path)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(self._experiment.id)  # W&B's agent may have chosen its own
         return self._experiment
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Send the config, and the version of the code as `code.commit` and `code.dirty`."""
+        """Send the config, the names in it as tags, and the version of the code as `code.commit` and `code.dirty`."""
+        self.experiment.tags = [*dict.fromkeys([*choices_of(params), *self.experiment.tags])]
         super().log_hyperparams({**params, "code": code_version()})
 
     @rank_zero_only
@@ -136,10 +134,9 @@ def sweep_of(folder: str | Path) -> str | None:
     return named or None
 
 
-def choices_of(folder: str | Path) -> list[str]:
-    """The names that a run is made of, as its config.yaml has them."""
-    run = RunFolder(folder)
-    choices: Any = (run.config().get("choices") if run.config_file.is_file() else None) or {}
+def choices_of(config: Mapping[str, Any]) -> list[str]:
+    """The names that a run is made of."""
+    choices: Any = config.get("choices") or {}
     named = [str(choices[group]) for group in CHOICES if choices.get(group)]
     return [name[:64] for name in named]  # the longest that W&B takes
 

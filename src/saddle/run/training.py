@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from saddle.config.check import length
+from saddle.config.check import plain
 from saddle.run import build
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
@@ -20,23 +19,26 @@ from saddle.run.writer import CsvWriter
 def train(cfg: DictConfig, folder: RunFolder) -> str:
     """Build everything, train from the newest checkpoint of the folder or from scratch, and say what came of it.
 
+    Nothing in the folder changes before all is built and the checkpoint is loaded: `Life` begins to write then.
+
     Returns:
         How the run ended: "done", "preempted" or "interrupted".
     """
     quieten()
+    life = Life(folder, plain(cfg))
+    checkpoint = find_resumable(folder.checkpoints)
+    loaded = None if checkpoint is None else load_checkpoint(checkpoint)
+    if loaded is not None:
+        life.load_state_dict(loaded["callbacks"]["Life"])  # first, because an edited config may build another model
     data, model = build.build_data(cfg), build.build_model(cfg)
-    iterations, minutes = length(cfg)
-    life = Life(folder, iterations, minutes, cfg.log_every)
-    checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor, cfg)
+    if loaded is not None:
+        refuse_other_model(loaded, model, str(checkpoint))
+        loaded = None  # Lightning loads it again
+    saving = cfg.checkpoint
+    checkpointer = Checkpointer(folder.checkpoints, saving.every, saving.monitor, cfg, saving.keep)
     callbacks = [*build.build_callbacks(cfg, folder.path), life, checkpointer]
     loggers = [CsvWriter(folder.path), *build.build_loggers(cfg, folder.path)]
     trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO(), cluster_environment()])
-    checkpoint = find_resumable(folder.checkpoints)
-    if checkpoint is not None:
-        refuse_other_model(load_checkpoint(checkpoint), model, checkpoint)
-    options: Any = OmegaConf.to_container(cfg, resolve=True)
-    for logger in loggers:
-        logger.log_hyperparams(options)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if is_first_process():
         print("\n".join(summary(folder)), flush=True)

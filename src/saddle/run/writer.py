@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from saddle.run.folder import write_atomic
+from saddle.errors import InputError
+from saddle.run.folder import is_iteration, write_atomic
 
 TIMING = "timing/"  # what depends on the clock goes into a file of its own
 
@@ -29,18 +31,45 @@ class Table:
 
     def rewind(self, iteration: int) -> None:
         """Go on after `iteration`: read what is there, and drop the rows after it and the columns that they began."""
-        rows = [row for row in self.read() if int(row["iteration"]) <= iteration]
+        rows = self.read(iteration)
         found = [*(rows[0] if rows else ["iteration"])]
         self.columns = [name for name in found if name == "iteration" or any(row[name] for row in rows)]
         self._rewrite(rows)
 
-    def read(self) -> list[dict[str, str]]:
-        """All complete rows."""
+    def read(self, until: float = math.inf) -> list[dict[str, str]]:
+        """The complete rows to the iteration `until`; what comes after them is not looked at.
+
+        Raises:
+            InputError: if the file cannot be read, or something else than such a row is among them.
+        """
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8")
-        complete = text[: text.rfind("\n") + 1]  # a crash can cut the last row short
-        return [row for row in csv.DictReader(io.StringIO(complete)) if (row.get("iteration") or "").isdigit()]
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+        complete = data[: data.rfind(b"\n") + 1]  # a crash can cut the last row short
+        lines = csv.reader(io.StringIO(complete.decode(errors="replace"), newline=""))
+        try:
+            return [*self._rows(lines, until)]
+        except (csv.Error, ValueError):
+            raise InputError(
+                f"{self.path} is damaged in line {lines.line_num}: mend it, or move it away to go on without its rows"
+            ) from None
+
+    @staticmethod
+    def _rows(lines: Iterator[list[str]], until: float) -> Iterator[dict[str, str]]:
+        columns, last = next(lines, ["iteration"]), -1
+        if columns[:1] != ["iteration"] or len({*columns}) < len(columns):
+            raise ValueError("the head is not there")
+        for cells in lines:
+            row = dict(zip(columns, cells, strict=True))
+            if not is_iteration(cells[0]) or int(cells[0]) <= last or "\ufffd" in "".join(cells):
+                raise ValueError("not a row")
+            last = int(cells[0])
+            if last > until:
+                return
+            yield row
 
     def add(self, values: Mapping[str, str], iteration: int) -> None:
         """Write values into the row of `iteration`; a ValueError if that lies before the last row's."""
@@ -96,6 +125,12 @@ class CsvWriter(Logger):
     def version(self) -> str:
         """Lightning's version of the run: the name of its folder."""
         return self.folder.name
+
+    @rank_zero_only
+    def check(self, iteration: int) -> None:
+        """Change nothing, and raise an InputError if a file is damaged before or at `iteration`."""
+        for table in (self.metrics, self.timing):
+            table.read(iteration)
 
     @rank_zero_only
     def start(self, iteration: int) -> None:

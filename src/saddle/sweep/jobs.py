@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -17,12 +16,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from saddle.config.ranges import is_int
 from saddle.errors import InputError
-from saddle.run.folder import RunFolder, write_atomic
+from saddle.run.folder import RunFolder, held, write_atomic
 from saddle.run.launch import RUN_DIR
 from saddle.run.status import PRUNED
 
 LIST = "jobs.json"  # in the sweep folder: what its jobs are
-LOCK = ".lock"  # in the sweep folder: held by the process that runs it, and by its jobs
 FINISHED = ("done", PRUNED)
 LAUNCH_VARIABLES = (
     "LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE",
@@ -127,16 +125,8 @@ class Sweep:
         Raises:
             InputError: if another process runs this sweep.
         """
-        with open(self.folder / LOCK, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"{self.folder}: the sweep is running already, or a job of it has not ended yet; wait for it"
-                ) from None
-            except OSError:
-                pass  # a file system without locks
-            self.lock = file.fileno()
+        busy = f"{self.folder}: the sweep is running already, or a job of it has not ended yet; wait for it"
+        with held(self.folder, busy, by_children=True) as self.lock:
             try:
                 yield
             finally:

@@ -14,7 +14,7 @@ from saddle.config.compose import Composer, parse, value_of
 from saddle.config.instantiate import refuse_foreign, refuse_resolvers
 from saddle.errors import InputError
 from saddle.run.folder import refuse_links
-from saddle.run.resume import root_of, trusted
+from saddle.run.resume import key_of, trusted
 from saddle.run.status import DONE, FAILED
 from saddle.sweep.jobs import Sweep
 from saddle.sweep.launcher import place_in, said, this_script
@@ -37,7 +37,7 @@ def resume_sweep(composer: Composer, overrides: Sequence[str], flags: Sequence[s
             sweep began; if a job asks for what no folder may.
     """
     searchpath, launcher = (said(overrides, key) for key in AGAIN)
-    others = [text for text in overrides if root_of(text) not in ("resume", "trust")]
+    others = [text for text in overrides if key_of(text).partition(".")[0] not in ("resume", "trust")]
     others = [text for text in others if text not in (*searchpath, *launcher)]
     if others:
         raise InputError(f"-m resume=SWEEP_DIR takes no other option: leave out {' '.join(others)}")
@@ -72,7 +72,7 @@ def refuse_override(composer: Composer, text: str) -> None:
     values = parsed.value() if isinstance(parsed.value(), list) else [parsed.value()]
     outside = composer.is_choice(text) and any(".." in str(value) or str(value).startswith("/") for value in values)
     resolvers = re.search(r"\$\{[^}]*[:$]", text)  # ${model.g_lr} is a value of the job's own config
-    if root_of(text) in NOT_OF_A_JOB or outside or resolvers:
+    if key_of(text).partition(".")[0] in NOT_OF_A_JOB or outside or resolvers:
         raise InputError(f"{text}: no job of a folder may say that; say it on the command line of a new sweep")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from saddle.run import signals
 from saddle.run.folder import RunFolder
@@ -62,6 +63,7 @@ def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
     """
     place = place_of(sweep.place)
     running: dict[Started, Job] = {}
+    before: dict[str, dict[str, Any]] = {}  # what was known of a job, by its folder, when it was started
     failed, started = [], 0
     signals.install()
     signals.arm(True)
@@ -71,7 +73,7 @@ def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
             while len(running) < sweep.at_once and not told and (job := plan.next()) is not None:
                 run = sweep.run_folder(job)
                 run.path.mkdir(parents=True, exist_ok=True)
-                run.results_file.unlink(missing_ok=True)  # how it ended before
+                before[job.folder] = run.results()
                 running[place.start(sweep, job)] = job
                 started += 1
                 print(f"[{started}/{plan.total}] {job.folder}: started", flush=True)
@@ -89,7 +91,7 @@ def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
                 if code is None:
                     continue
                 del running[one]
-                if not conclude(sweep, job, code, hopeless, one.reason):
+                if not conclude(sweep, job, code, hopeless, one.reason, before[job.folder]):
                     failed.append(job)
                 plan.ended(job)
             time.sleep(POLL_SECONDS)
@@ -104,14 +106,21 @@ def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
     return failed
 
 
-def conclude(sweep: Sweep, job: Job, code: int, hopeless: str | None = None, reason: str | None = None) -> bool:
+def conclude(
+    sweep: Sweep,
+    job: Job,
+    code: int,
+    hopeless: str | None = None,
+    reason: str | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> bool:
     """See how a job ended, write it down where the job could not, and say it; whether it ended well.
 
     Its `code` is the exit status, or minus a signal; `hopeless` says why it was ended, if it was, and `reason` why it
-    ended where the exit status does not tell.
+    ended where the exit status does not tell. Its results `before` say nothing of how it ended.
     """
     run = sweep.run_folder(job)
-    status = run.results().get("status")
+    status = None if run.results() == before else run.results().get("status")
     if hopeless and status != "done":
         status = PRUNED
         run.record(status=status, error=hopeless)
