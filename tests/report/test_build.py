@@ -300,7 +300,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     for name, contents in broken.items():
         for n, content in enumerate(contents):
-            write_run(folder / f"{name}_{n}", config_of({"model.width": 16 + n}, n), 5.0)
+            write_run(folder / f"{name}_{n}", config_of({"model.width": 16 + n % 2}, n), 5.0)
             (folder / f"{name}_{n}" / name).write_text(content)
     grids = [run / "samples" / "00001000.png" for run in runs]
     for grid, content in zip(grids[1:], [b"%!PS-Adobe-3.0 EPSF-3.0", b"", BOMB], strict=False):
@@ -315,7 +315,7 @@ def test_nothing_that_a_run_says_is_more_than_text(hostile: Path, sweep: Path) -
     found, known = Elements(), Elements()
     found.feed(report(hostile).read_text())
     known.feed((sweep / "report" / "report.html").read_text())
-    assert found.names - {"elif"} <= known.names and found.scripts == known.scripts
+    assert found.names <= known.names and found.scripts == known.scripts
     page = (hostile / "report" / "report.html").read_text()
     assert page.count("<script>") == 1 and "&lt;script&gt;" in page and "{{ 7 * 7 }}" in page
     assert page.count(">unreadable<") == 4  # a pipe, an empty file, a bomb, and what Pillow has ghostscript for

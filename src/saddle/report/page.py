@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from saddle.report.figures.effects import PAIRS, SHOWN
 from saddle.report.figures.runs import CURVES, crop
 from saddle.report.importance import ENOUGH
-from saddle.report.reading import Run
+from saddle.report.reading import Run, plain
 from saddle.report.settings import MANY, label
 from saddle.report.statistics import LEVEL, SEEDS, SHARING
 from saddle.report.study import Study
@@ -46,7 +46,7 @@ def page(study: Study, folder: str, by: int | None, fixed: Mapping[int, str], dr
     environment.filters |= {"label": label, "number": number, "plural": plural, "thumbnail": thumbnail}
     return environment.get_template("page.html").render(
         study=study,
-        folder=folder,
+        folder=plain(folder),
         by=by,
         title=f"{study.score} over {plural(len(study.cells), 'combination')} of settings",
         summary=summary(study, by),
