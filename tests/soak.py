@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -207,6 +208,37 @@ class Soak:
         outcome.expect(all(bool(x.isfinite().all()) for x in saved.values()), "a checkpoint that is not finite")
         return self.finish(outcome, run, whole, words)
 
+    def second_process(self, name: str, precision: str) -> Outcome:
+        """after a kill -9, two processes resume one run at once, and a third begins a new one there: one runs"""
+        whole, words, run = self.begun(name, precision)
+        self.runs.killed(run, *words, f"hydra.run.dir={run}", first=1)
+        commands = [[f"resume={run}"], [f"resume={run}"], [*words, f"hydra.run.dir={run}"]]
+        self.random.shuffle(commands)
+        started = [self.runs.start(*command) for command in commands]
+        outcome = Outcome(f"{name} {precision}", 1)
+        self._await(started, outcome)
+        ends = {0: 0, 1: 0} | Counter(process.exitcode for process in started)
+        outcome.expect({0, 1} == {*ends} and ends[0] in (1, 2), f"statuses {ends}")  # the later may find it finished
+        return self.finish(outcome, run, whole, words)
+
+    def failing_resume(self, name: str, precision: str) -> Outcome:
+        """after a kill -9, a resume that cannot be built, or is refused: the folder stays the same to the byte"""
+        whole, words, run = self.begun(name, precision)
+        self.runs.killed(run, *words, f"hydra.run.dir={run}", first=1)
+        wrong = ["seed=7", "iterations=abc", "trainer=ddp_cpu trainer.devices=3", "data.workers=-1", "logger=nowhere"]
+        wrong += [] if torch.cuda.is_available() else ["trainer=gpu"]
+        before, words_here = bytes_of(run), self.random.choice([f"iterations=20 {each}" for each in wrong]).split()
+        status = self.runs.run(f"resume={run}", *words_here)
+        outcome = Outcome(f"{name} {precision}", 1)
+        outcome.expect(status == 1, f"status {status} of {words_here}")
+        outcome.expect(bytes_of(run) == before, f"{words_here} changed the folder")
+        return self.finish(outcome, run, whole, words)
+
+
+def bytes_of(folder: Path) -> dict[Path, bytes]:
+    """What is in the files of a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
 
 Fault = Callable[[Soak, str, str], Outcome]
 #: The faults, and the configurations that each meets in turn.
@@ -218,6 +250,8 @@ FAULTS: dict[str, tuple[Fault, Sequence[str]]] = {
     "ask_one_rank_to_end": (Soak.ask_one_rank_to_end, ("sngan", "wgan_gp", "biggan")),
     "damage": (Soak.damage, ("dcgan", "stylegan2_ada")),
     "fill_the_disk": (Soak.fill_the_disk, ("dcgan", "dcgan_penalties")),
+    "second_process": (Soak.second_process, ("dcgan", "stylegan2_ada", "began")),
+    "failing_resume": (Soak.failing_resume, ("dcgan", "biggan_accumulate")),
     "spoil": (Soak.spoil, ("dcgan", "wgan_gp", "biggan_batch", "cyclegan", "stylegan2")),
 }
 

@@ -15,6 +15,8 @@ SMALL = {
     "damage": ("dcgan", "32"),
     "spoil": ("dcgan", "32"),
     "fill_the_disk": ("dcgan", "32"),
+    "second_process": ("dcgan", "32"),
+    "failing_resume": ("dcgan", "32"),
 }
 
 

@@ -256,3 +256,9 @@ def test_processes_that_die_leave_a_run_that_resumes(command: Run, fault: str, t
         assert json.loads(Path("cut/results.json").read_text())["status"] == "preempted"
     assert command("resume=cut").returncode == 0
     assert_same_end(Path("cut"), Path("whole"))
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    life = Life(RunFolder(tmp_path), config())
+    with pytest.raises(InputError, match="another version of the code"):
+        life.load_state_dict({"seconds": 1.0, "best_frechet": None, "peak_memory": 0})

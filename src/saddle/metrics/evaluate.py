@@ -210,7 +210,7 @@ def with_classifier(metrics: Any, classifier: str, unread: bool = True) -> Any:
     Raises:
         InputError: if none of them reads a classifier, and nothing else would (`unread`).
     """
-    nodes = OmegaConf.create(OmegaConf.to_container(OmegaConf.create(metrics), resolve=True))
+    nodes: Any = OmegaConf.create(OmegaConf.to_container(OmegaConf.create(metrics), resolve=True))
     target = f"{ClassifierExtractor.__module__}.{ClassifierExtractor.__qualname__}"
     extractors = [key for key, value in keys_of(nodes) if isinstance(value, dict) and value.get("_target_") == target]
     if not extractors and unread:

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 
 from saddle.config.check import length
+from saddle.errors import InputError
 from saddle.run import signals
 from saddle.run.folder import RunFolder
 from saddle.run.resume import lasting, refuse_edits
@@ -65,8 +66,10 @@ class Life(Callback):
         """Go on from an earlier process of this run.
 
         Raises:
-            InputError: if that was another config, but for what may change.
+            InputError: if that was another config, but for what may change, or another version of the code.
         """
+        if "config" not in state_dict:
+            raise InputError(f"{self.folder.checkpoints}: another version of the code has written the checkpoint")
         refuse_edits(state_dict["config"], self.config, self.folder.config_file)
         self.stopwatch.before = state_dict["seconds"]
         self.best_frechet, self.peak_memory = state_dict["best_frechet"], state_dict["peak_memory"]
