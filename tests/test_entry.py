@@ -29,10 +29,10 @@ def test_a_run_makes_its_folder_and_resumes_only_if_more_is_asked(command: Run) 
     assert finished.returncode == 0 and "is finished" in finished.stdout
     changed = command("resume=a", "iterations=6", "model.width=3")
     assert changed.returncode == 1 and "model.width=3 cannot be changed" in changed.stderr
-    longer = command("resume=a", "iterations=6", "trainer.num_nodes=2")
+    longer = command("resume=a", "iterations=6", "trainer.accumulate=2")
     assert longer.returncode == 0 and "threads" in longer.stdout
     config = Path("a/config.yaml").read_text()
-    assert "iterations: 6" in config and "num_nodes: 2" in config and "devices: 2" in config
+    assert "iterations: 6" in config and "accumulate: 2" in config and "devices: 2" in config
     assert sorted(path.name for path in Path().iterdir()) == ["a", "conf", "src"]
 
 
