@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -33,8 +34,9 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     checkpoint = find_resumable(folder.checkpoints)
     if checkpoint is not None:
         refuse_other_model(load_checkpoint(checkpoint), model, checkpoint)
+    hyperparameters: Any = OmegaConf.to_container(cfg, resolve=True)
     for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        logger.log_hyperparams(hyperparameters)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if is_first_process():
         print("\n".join(summary(folder)), flush=True)

@@ -68,9 +68,9 @@ def checker(composer: Composer, searchpath: Sequence[str], sweep: Sweep) -> Chec
 
 def refuse_override(composer: Composer, text: str) -> None:
     """Raise an InputError for an override of a job that reads more than this process's configs, or writes elsewhere."""
-    parsed = parse(text)
-    values = parsed.value() if isinstance(parsed.value(), list) else [parsed.value()]
-    outside = composer.is_choice(text) and any(".." in str(value) or str(value).startswith("/") for value in values)
+    value = parse(text).value()
+    values = value if isinstance(value, list) else [value]
+    outside = composer.is_choice(text) and any(".." in str(each) or str(each).startswith("/") for each in values)
     resolvers = re.search(r"\$\{[^}]*[:$]", text)  # ${model.g_lr} is a value of the job's own config
     if root_of(text) in NOT_OF_A_JOB or outside or resolvers:
         raise InputError(f"{text}: no job of a folder may say that; say it on the command line of a new sweep")
