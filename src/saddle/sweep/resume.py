@@ -44,9 +44,10 @@ def resume_sweep(composer: Composer, overrides: Sequence[str], flags: Sequence[s
     sweep = Sweep.load(str(value_of(overrides, "resume")), this_script())
     missing = [text for text in (*sweep.flags, *sweep.launcher) if text not in (*flags, *searchpath, *launcher)]
     if missing:
+        again = " ".join(["-m", *sweep.flags, f"resume={sweep.folder}", *sweep.launcher])
         raise InputError(
             f"{sweep.folder} began with {' '.join(missing)}, which a folder is not believed: if the sweep is yours, "
-            "say it again beside -m resume="
+            f"say it again: {again}"
         )
     sweep.flags, sweep.launcher, sweep.trust = [*flags, *searchpath], launcher, trusted(overrides)
     sweep.place = place_in(composer.compose([*searchpath, *launcher]).hydra)
