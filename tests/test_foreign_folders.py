@@ -349,7 +349,8 @@ def test_no_link_leads_out_of_a_folder_that_is_written_to(
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A package of the user's with a loss, whose import leaves a marker."""
-    text = "from saddle.losses import Hinge, NonSaturating\nopen({!r}, 'w').close()\nclass Mine(NonSaturating):\n    pass\n"
+    text = "from saddle.losses import Hinge, NonSaturating\nopen({!r}, 'w').close()\n"
+    text += "class Mine(NonSaturating):\n    pass\n"
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages/my_losses.py").write_text(text.format(str(tmp_path / "marker")))
     monkeypatch.syspath_prepend(tmp_path / "packages")

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from tiny import CONF
+from torchmetrics import SumMetric
 
 from saddle.config import resolvers
 from saddle.config.check import check_ranges, checked
@@ -37,23 +38,27 @@ def test_every_file_builds_its_metric(name: str) -> None:
     assert [*build_metrics(nodes)] == [name]
 
 
-def unreachable() -> None:
-    """What the constructor of a stock metric does whose weights cannot be downloaded."""
-    raise URLError("Name or service not known")
+class Unreachable(SumMetric):
+    """A stock metric whose weights cannot be downloaded."""
+
+    def __init__(self) -> None:
+        raise URLError("Name or service not known")
 
 
-def faulty() -> None:
-    """What a fault in a metric does."""
-    raise ZeroDivisionError("a fault")
+class Faulty(SumMetric):
+    """A metric with a fault."""
+
+    def __init__(self) -> None:
+        raise ZeroDivisionError("a fault")
 
 
 def test_a_metric_without_its_weights_is_refused_in_one_line_that_names_it() -> None:
-    node = {"_target_": f"{__name__}.unreachable"}
-    with pytest.raises(InputError, match=r"metrics=mine: .*unreachable .*not known.*network.*leave mine out") as caught:
+    node = {"_target_": f"{__name__}.Unreachable"}
+    with pytest.raises(InputError, match=r"metrics=mine: .*Unreachable .*not known.*network.*leave mine out") as caught:
         build_metrics({"mine": node})
     assert "\n" not in str(caught.value)
     with pytest.raises(InstantiationException, match="a fault"):  # not the user's: a traceback
-        build_metrics({"mine": {"_target_": f"{__name__}.faulty"}})
+        build_metrics({"mine": {"_target_": f"{__name__}.Faulty"}})
 
 
 @pytest.mark.parametrize("name", NAMES)

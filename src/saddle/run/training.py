@@ -29,9 +29,8 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     checkpoint = find_resumable(folder.checkpoints)
     loaded = None if checkpoint is None else load_checkpoint(checkpoint)
     if loaded is not None:
-        life.load_state_dict(
-            loaded.get("callbacks", {}).get("Life", {})
-        )  # first, because an edited config may build another model
+        known = loaded.get("callbacks", {}).get("Life", {})
+        life.load_state_dict(known)  # first, because an edited config may build another model
     data, model = build.build_data(cfg), build.build_model(cfg)
     if loaded is not None:
         refuse_other_model(loaded, model, str(checkpoint))

@@ -44,9 +44,10 @@ def resume_sweep(composer: Composer, overrides: Sequence[str], flags: Sequence[s
     sweep = Sweep.load(str(value_of(overrides, "resume")), this_script())
     missing = [text for text in (*sweep.flags, *sweep.launcher) if text not in (*flags, *searchpath, *launcher)]
     if missing:
+        again = " ".join(["-m", *sweep.flags, f"resume={sweep.folder}", *sweep.launcher])
         raise InputError(
             f"{sweep.folder} began with {' '.join(missing)}, which a folder is not believed: if the sweep is yours, "
-            "say it again beside -m resume="
+            f"say it again: {again}"
         )
     sweep.flags, sweep.launcher, sweep.trust = [*flags, *searchpath], launcher, trusted(overrides)
     sweep.place = place_in(composer.compose([*searchpath, *launcher]).hydra)
@@ -68,9 +69,9 @@ def checker(composer: Composer, searchpath: Sequence[str], sweep: Sweep) -> Chec
 
 def refuse_override(composer: Composer, text: str) -> None:
     """Raise an InputError for an override of a job that reads more than this process's configs, or writes elsewhere."""
-    parsed = parse(text)
-    values = parsed.value() if isinstance(parsed.value(), list) else [parsed.value()]
-    outside = composer.is_choice(text) and any(".." in str(value) or str(value).startswith("/") for value in values)
+    value = parse(text).value()
+    values = value if isinstance(value, list) else [value]
+    outside = composer.is_choice(text) and any(".." in str(each) or str(each).startswith("/") for each in values)
     resolvers = re.search(r"\$\{[^}]*[:$]", text)  # ${model.g_lr} is a value of the job's own config
     if key_of(text).partition(".")[0] in NOT_OF_A_JOB or outside or resolvers:
         raise InputError(f"{text}: no job of a folder may say that; say it on the command line of a new sweep")
