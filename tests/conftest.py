@@ -18,6 +18,9 @@ import torch
 from hypothesis import settings
 from toy_run import Run, write_project
 
+# the processes that tests start are of this clone too, whichever is installed
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+
 settings.register_profile("same examples every time", derandomize=True, deadline=None, database=None)
 settings.load_profile("same examples every time")
 
@@ -45,8 +48,7 @@ def command(project: Path) -> Run:
     """Runs src/train.py with arguments and, by keywords, environment variables."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        here = Path(__file__).parent
-        path = os.pathsep.join([str(here), str(here.parent / "src"), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         return subprocess.run(
             [sys.executable, "src/train.py", *arguments],
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},

@@ -89,7 +89,8 @@ def environment(wheel: Path, worker_once) -> Path:
         others = Path(sysconfig.get_path("purelib", vars=variables)) / "others.pth"
         others.write_text(sysconfig.get_path("purelib"))  # whose own .pth, that of a clone, is not read then
         pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
-        subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+        alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # no clone to be found
+        subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], env=alone, check=True)
 
     return worker_once("environment", make) / "bin"
 

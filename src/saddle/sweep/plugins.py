@@ -54,4 +54,4 @@ def register() -> None:
     for plugin in OURS.values():
         hydra.register(plugin)
     theirs = Plugins.is_in_toplevel_plugins_module  # is asked before a plugin is made
-    hydra.is_in_toplevel_plugins_module = lambda name: name in OURS or theirs(name)  # type: ignore[method-assign]
+    hydra.is_in_toplevel_plugins_module = lambda clazz: clazz in OURS or theirs(clazz)  # type: ignore[method-assign]
