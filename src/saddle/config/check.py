@@ -21,15 +21,15 @@ LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A config as resolved plain containers, without its `hydra` node.
+def plain(cfg: DictConfig, complete: bool = True) -> dict[str, Any]:
+    """A config as resolved plain containers, without its `hydra` node; where it is not `complete`, "???" may be in it.
 
     Raises:
         InputError: if a value is missing or an interpolation cannot be resolved.
     """
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
-        container: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        container: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=complete)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from None
     except OmegaConfBaseException as error:
@@ -52,18 +52,20 @@ def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) ->
         InputError: naming the first thing that is wrong.
     """
     cfg = composer.compose(overrides)
-    config, reference = plain(cfg), plain(composer.reference(overrides))
+    config, reference = plain(cfg), plain(composer.reference(overrides), complete=False)
     for key in config:
         if key not in reference:
-            raise InputError(f"there is no option {key}{near(key, [*reference])}")
+            raise InputError(f"there is no option {key}{near(key, [*reference], 0.7)}")
     for key in (parse(text).key_or_group for text in overrides):  # first, so that an error names what was typed
         value = get(config, key, missing={})  # a group, or deleted
         if not isinstance(value, dict):
             check_types(value, get(reference, key), key)
     check_types(config, reference)
-    check_ranges(config, composer.ranges(overrides))
+    check_ranges(config, composer.ranges(overrides), reference)
     config["choices"] = {key: value for key, value in cfg.hydra.runtime.choices.items() if not key.startswith("hydra/")}
     config["choices"] |= {group: list(config[group]) for group in LISTS if group in config}  # Hydra records none
+    for group in filter(composer.library.takes_several, config):  # nor of others where a list is typed
+        config["choices"].setdefault(group, list(config[group]))
     if rules:
         check_rules(config)
     return config
@@ -85,17 +87,22 @@ def check_types(value: Any, default: Any, key: str = "") -> None:
             check_types(element, default[min(i, len(default) - 1)], f"{key}[{i}]")
 
 
-def check_ranges(config: Mapping[str, Any], ranges: Mapping[str, Kind]) -> None:
-    """Refuse values outside the ranges that the comments of the yaml files state; null and "auto" are for the code."""
-    for key, allowed in ranges.items():
-        value = get(config, key)
-        if value is not None and value != "auto" and not allowed.accepts(value):
-            raise InputError(f"{key}={_show(value)}: must be {allowed.words}")
+def check_ranges(config: Mapping[str, Any], kinds: Mapping[str, Kind], reference: Mapping[str, Any]) -> None:
+    """Refuse what is not of the kind that the comments of the yaml files state.
+
+    Where null or "auto" is the default of the `reference`, it is for the code.
+    """
+    for key, kind in kinds.items():
+        value = get(config, key, missing=reference)
+        default = value in (None, "auto") and value == get(reference, key)
+        if value is not reference and not default and not kind.accepts(value):
+            fault = kind.fault(value)
+            raise InputError(f"{key}={_show(value)}{f': {fault}' if fault else f': must be {kind.words}'}")
 
 
 def kind_of(default: Any) -> Kind:
-    """What may replace a default value. A default of null or "auto" leaves it to the code that reads it."""
-    if default is None or default == "auto":
+    """What may replace a default value. What may replace null, "auto" or "???" is said by the comment beside it."""
+    if default in (None, "auto", "???"):
         return Kind("anything", lambda value: True)
     if isinstance(default, bool):
         return Kind("true or false", lambda value: isinstance(value, bool))

@@ -48,15 +48,21 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def make_unique(path: Path) -> Path:
-    """Make the folder `path`, or the first of `path-1`, `path-2`, ... that is not there; never one that exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Make the folder `path`, or the first of `path-1`, `path-2`, ... that is not there; never one that exists.
+
+    Raises:
+        InputError: if it cannot be made.
+    """
     number = 0
     while True:
         candidate = path if number == 0 else path.with_name(f"{path.name}-{number}")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             candidate.mkdir()
             return candidate
-        except FileExistsError:
+        except OSError as error:
+            if not candidate.is_dir():
+                raise InputError(f"{candidate}: this folder cannot be made: {error.strerror}") from None
             number += 1
 
 

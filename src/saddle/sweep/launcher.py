@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import ValueType
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config.check import checked, processes
@@ -34,32 +37,61 @@ def sweep(by_hydra: Callable[[], Any], composer: Composer, overrides: Sequence[s
         InputError: if the named folder holds a sweep, or a job is wrong.
     """
     with composer:
-        single = [text for text in overrides if not ambiguous(text)]
-        folder = Path(composer.compose(single).hydra.sweep.dir)
+        words = composer.read(overrides, sweep=True)
+        single = [text for text in words if not ambiguous(text)]
+        config = composer.compose(single)
+        refuse_sweep(composer, config.hydra, words)
+    folder = Path(config.hydra.sweep.dir)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     if value_of(single, "hydra.sweep.dir") is None:
-        folder = make_unique(folder)
+        new[:1] = [folder := make_unique(folder)]
     elif (folder / LIST).exists():
         remedy = f"continue it by -m resume={folder}, or choose another folder"
         raise InputError(f"{folder} holds a sweep already: {remedy}")
-    sys.argv.append(f"hydra.sweep.dir={quoted(folder)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"hydra.sweep.dir={folder}: this folder cannot be made: {error.strerror}") from None
+    flags = [text for text in sys.argv[1:] if text not in overrides]
+    sys.argv[1:] = [*flags, *words, f"hydra.sweep.dir={quoted(folder)}"]
     try:
         by_hydra()
     except COMPOSITION_ERRORS as error:
         with composer:
-            raise InputError(composer.explain(error, [*filter(ambiguous, overrides)], sweep=True)) from None
+            raise InputError(composer.explain(error, [*filter(ambiguous, overrides)])) from None
     finally:
-        discard_unused(folder)
+        discard_unused(folder, new)
     print(f"sweep folder: {folder}")
     return FAILED if failed_jobs else DONE
 
 
-def discard_unused(folder: Path) -> None:
-    """Remove what Hydra left in a sweep folder in which no job was started."""
-    if (folder / LIST).exists() or not folder.is_dir():
+def refuse_sweep(composer: Composer, hydra_config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise an InputError for a launcher that runs nothing of this kind, no job at all, or a sweep over sweeps."""
+    choice = hydra_config.runtime.choices["hydra/launcher"]
+    if not issubclass(get_class(hydra_config.launcher["_target_"]), Processes):
+        others = ", ".join(name for name in composer.library.options_of("hydra/launcher") if name != choice)
+        raise InputError(f"hydra/launcher={choice} cannot run these jobs; there are {others}")
+    params = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
+    for override in map(parse, [*overrides, *params]):
+        if not override.is_discrete_sweep() or override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+            continue
+        text, group = override.input_line, override.key_or_group
+        values = [*override.sweep_string_iterator()]
+        if not values:
+            raise InputError(f"{text}: there is no value in it, so no job would run")
+        for path in (f"{group}/{value}" for value in values if composer.is_choice(f"{group}={value}")):
+            if composer.library.has(path) and "hydra.mode" in composer.library.keys(path):
+                raise InputError(f"{text}: {path.replace('/', '=')} is a sweep of its own: run one after another")
+
+
+def discard_unused(folder: Path, new: Sequence[Path]) -> None:
+    """Remove what Hydra left in a sweep folder in which no job was started, and the `new` folders, innermost first."""
+    if (folder / LIST).exists():
         return
     (folder / "multirun.yaml").unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    for path in new:
+        with suppress(OSError):  # it holds something
+            path.rmdir()
 
 
 def composer_of(hydra_config: DictConfig) -> tuple[Composer, list[str]]:
