@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config import resolvers
-from saddle.config.check import checked
+from saddle.config.check import checked, warnings_of
 from saddle.config.compose import Composer, ambiguous, parse, value_of, within
 from saddle.errors import InputError
 from saddle.run import signals
@@ -27,7 +27,7 @@ from saddle.run.folder import RunFolder
 from saddle.run.launch import RUN_DIR, is_first_process, new_folder, refuse_other_count
 from saddle.run.resume import resumed
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted, status_of
-from saddle.sweep.launcher import sweep
+from saddle.sweep.launcher import refuse_launcher, sweep
 from saddle.sweep.resume import resume_sweep
 
 Task = Callable[[DictConfig], object]
@@ -78,16 +78,18 @@ def dispatch(
         composer = Composer(conf, name, [os.path.abspath(args.config_dir)] if args.config_dir else [])
         with composer:
             single = [text for text in args.overrides if not ambiguous(text)]
-            if shown := args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
-                composer.compose(single)
-            elif args.multirun and value_of(single, "resume") is not None:
+            hydra_config = composer.compose(single).hydra
+            shown = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+            if sweeps and not shown:
+                refuse_launcher(composer, hydra_config)
+            if args.multirun and value_of(single, "resume") is not None:
                 return resume_sweep(composer, args.overrides)
-            elif not args.multirun and composer.compose(single).hydra.mode != RunMode.MULTIRUN:
+            if not shown and not args.multirun and hydra_config.mode != RunMode.MULTIRUN:
                 return run(composer, args.overrides)
-        if not shown:
-            return sweep(by_hydra, composer, args.overrides)
-        by_hydra()
-        return DONE
+        if shown:
+            by_hydra()
+            return DONE
+        return sweep(by_hydra, composer, args.overrides)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except (KeyboardInterrupt, Preempted) as asked:
@@ -105,7 +107,8 @@ def arguments(sweeps: bool) -> Namespace:
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
+    sys.argv[1:] = [*(text for text in sys.argv[1:] if text not in args.overrides), *args.overrides]  # Hydra's own order
     if args.multirun and not sweeps:
         raise InputError("-m sweeps over training runs only: call this command once for each")
     if args.experimental_rerun:
@@ -135,7 +138,12 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
     hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
     HydraConfig.instance().set_config(hydra_config)
     if is_first_process():
-        folder.begin(config)
+        for warning in warnings_of(config):
+            print(f"warning: {warning}", file=sys.stderr)
+        try:
+            folder.begin(config)
+        except OSError as error:
+            raise InputError(f"{folder.path}: this folder cannot be written: {error.strerror}") from None
     os.environ[RUN_DIR] = str(folder.path.resolve())
     return live(task, OmegaConf.create(config), folder)
 

@@ -17,6 +17,7 @@ from saddle.config.compose import Composer, first_line, near, parse
 from saddle.config.ranges import Kind, is_int, is_number
 from saddle.errors import InputError
 
+SCHEDULE = frozenset({"start", "end", "kimg", "iterations", "begin", "shape"})
 LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
 
@@ -69,6 +70,20 @@ def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) ->
     if rules:
         check_rules(config)
     return config
+
+
+def check_sweep(composer: Composer, overrides: Sequence[str]) -> None:
+    """Check the options of the launcher and the sweeper of a sweep.
+
+    Raises:
+        InputError: naming the first that is wrong.
+    """
+    chosen, reference = (
+        {"hydra": {key: OmegaConf.to_container(cfg.hydra[key], resolve=True) for key in ("launcher", "sweeper")}}
+        for cfg in (composer.compose(overrides), composer.reference(overrides))
+    )
+    check_types(chosen, reference)
+    check_ranges(chosen, composer.ranges(overrides), reference)
 
 
 def check_types(value: Any, default: Any, key: str = "") -> None:
@@ -186,6 +201,16 @@ def conditioning_supported(config: Config) -> Iterator[str]:
         yield f"model.g_conditioning={how}: {chosen(config, 'model/generator')} has {', '.join(map(str, supported))}"
 
 
+def several_processes_talk(config: Config) -> Iterator[str]:
+    """A trainer of several processes has a strategy that puts their numbers together."""
+    count, strategy = processes(config) or 1, get(config, "trainer.strategy")
+    if count > 1 and isinstance(strategy, str):
+        key = "devices" if get(config, "trainer.devices") != 1 else "num_nodes"
+        remedy = "trainer=ddp_cpu" if get(config, "trainer.accelerator") == "cpu" else "trainer=ddp"
+        value = get(config, f"trainer.{key}")
+        yield f"trainer.{key}={_show(value)}: {chosen(config, 'trainer')} is one process; {remedy} has several"
+
+
 def batch_divides(config: Config) -> Iterator[str]:
     """Every process gets the same share of each micro-batch, in whole packs; no head asks for the label of a pack."""
     batch, packing = get(config, "data.batch_size"), get(config, "model.packing") or 1
@@ -212,6 +237,62 @@ def samples_are_apart(config: Config) -> Iterator[str]:
                 yield f"{reads} minibatch discrimination mixes the samples: leave model.minibatch 0"
 
 
+def needs_are_met(config: Config) -> Iterator[str]:
+    """What a callback, a metric or another part states under `facts.needs`, by dotted key, is so."""
+    for group, node in config.items():
+        parts = node.items() if isinstance(node, Mapping) else ()
+        for name, part in parts:
+            for key, wanted in (get(part, "facts.needs") or {}).items():
+                if get(config, key) != wanted:
+                    source = chosen(config, key.partition(".")[0])
+                    having = get(config, key, missing="no such option")
+                    typed = chosen(config, group) if isinstance(get(config, f"choices.{group}"), str) else group
+                    yield f"{typed}: its part {name} needs {key}={_show(wanted)}, and {source} has {_show(having)}"
+
+
+def schedules_are_complete(config: Config) -> Iterator[str]:
+    """Every schedule says where it ends and how long it takes."""
+    for name, options in (get(config, "model.schedules") or {}).items():
+        if fault := schedule_fault(options):
+            yield f"model.schedules.{name}={_show(options)}: {fault}"
+
+
+def schedule_fault(options: Any) -> str | None:
+    """What is wrong with the options of a schedule (see `saddle.schedules`), or None."""
+    usage = "give end, one of kimg and iterations, and if wanted start, begin, shape"
+    if not isinstance(options, Mapping):
+        return f"{usage}, e.g. {{end:0,iterations:50000}}"
+    if unknown := sorted(set(options) - SCHEDULE):
+        return f"{usage}; {', '.join(unknown)} is no option"
+    if "end" not in options or ("kimg" in options) == ("iterations" in options):
+        return usage
+    for key in ("start", "end", "kimg", "iterations", "begin"):
+        if key in options and not is_number(options[key]):
+            return f"{key}={_show(options[key])} must be a number"
+    return None
+
+
+def something_is_scored(config: Config) -> Iterator[str]:
+    """The command that scores is told what: a run, or two sets of images, with options that these have."""
+    if "fake" not in config:
+        return
+    given = [option for option in ("run", "real", "fake") if config[option] is not None]
+    if given not in (["run"], ["real", "fake"]):
+        yield "say what to score: either run=DIR, or both real=PATH and fake=PATH"
+    for option in ("seeds", "truncation"):
+        if config["run"] is None and config[option] is not None:
+            value = _show(config[option])
+            yield f"{option}={value}: the images of files are what they are; leave it, or score run=DIR"
+    seeds = config["seeds"]
+    if seeds is not None and not (all(is_int(x) and x >= 0 for x in seeds) and len(set(seeds)) == len(seeds)):
+        yield f"seeds={seeds}: give different whole numbers from 0, e.g. seeds=[0,1,2]"
+    if seeds is not None and len(seeds) == 1:
+        yield f"seeds={seeds}: a standard deviation needs at least two; for one give seed={seeds[0]}"
+    if config["neighbours"] and config["out"] is None and config["run"] is None:
+        count = config["neighbours"]
+        yield f"neighbours={count}: the picture is written beside the JSON file; give out=FILE.json"
+
+
 def monitor_is_produced(config: Config) -> Iterator[str]:
     """The monitored score is one that the chosen metrics log."""
     monitor = get(config, "checkpoint.monitor")
@@ -236,9 +317,11 @@ def scores(config: Config) -> list[str]:
 def logged(config: Config) -> Iterator[tuple[str, Config]]:
     """The scores that callbacks and metrics log, and what else the yaml of each states as facts.
 
-    They are those of `facts.scores`; of a metric without it, its name.
+    They are those of `facts.scores`; of a metric without it, its name. Metrics need a callback that evaluates them.
     """
-    for group in ("callbacks", "metrics"):
+    callbacks = config.get("callbacks")
+    unused = callbacks is not None and not any(get(node, "facts.evaluates") for node in callbacks.values())
+    for group in ("callbacks",) if unused else ("callbacks", "metrics"):
         for name, node in (config.get(group) or {}).items():
             facts = get(node, "facts") or {}
             for score in facts.get("scores") or ([name] if group == "metrics" else []):
@@ -249,10 +332,24 @@ RULES: Sequence[Callable[[Config], Iterator[str]]] = (
     model_suits_data,
     conditioning_supported,
     loss_suits_model,
+    several_processes_talk,
     batch_divides,
     samples_are_apart,
+    needs_are_met,
+    schedules_are_complete,
     monitor_is_produced,
+    something_is_scored,
 )
+
+
+def warnings_of(config: Config) -> Iterator[str]:
+    """What is allowed and seldom meant."""
+    holds = [get(config, "model"), *(get(config, "penalty") or {}).values()]
+    if get(config, "loss.facts.needs_lipschitz") and not any(get(part, "facts.holds_critic") for part in holds):
+        yield (
+            f"{chosen(config, 'loss')}: nothing holds the critic's slope, so its values can grow without end: add "
+            "penalty=[weight_clip], penalty=[gradient_penalty] model.d_norm=none, or model.d_norm=spectral"
+        )
 
 
 def check_rules(config: Config) -> None:

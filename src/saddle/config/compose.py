@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, Quote
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError, YAMLError
 
 from saddle.config.library import Library, keys_of
@@ -253,6 +253,8 @@ class Composer:
         values = [parse(text) for text in overrides if text not in choices]
         typed = [override for override in values if key and override.key_or_group.startswith(key)]
         typed += [each for each in values if f"'{each.key_or_group}'" in message or f"{each.key_or_group}=" in message]
+        if typed and isinstance(error.__cause__ or error, ValidationError):
+            return f"{typed[0].input_line}: {first_line(error.__cause__ or error)}"
         if typed:
             known = [name for name, _ in keys_of(self.reference(overrides))]
             if typed[0].is_add() and typed[0].key_or_group in known:
@@ -270,7 +272,8 @@ class Composer:
             listed = [*self.reference(overrides)[group], key.split(".")[group.count("/") + 1]]
             hint = f", as {listed[-1]} is not chosen: add {group}=[{comma(listed)}]"
         elif choices:
-            hint = f"; {' or '.join(f'{group}={each}' for each in choices)} has it"
+            listed = [f"{group}={each}" for each in choices]
+            hint = f"; {' or '.join([*listed[:5], *['another'] * (len(listed) > 5)])} has it"
         elif key in known or self._takes_more(key, overrides) or (part not in known and self._takes_more(part, overrides)):
             hint = f" yet; to add it write '+{key}=...'"  # Hydra wants a plus before what adds to a mapping
         else:

@@ -90,7 +90,9 @@ class Library:
                 skip_missing=False,
             ).defaults
             files = ((str(file.config_path), (file.package or "").replace("_global_", "")) for file in listed)
-            self._chosen[tuple(choices)] = [file for file in files if not file[0].startswith("hydra/")]
+            own = ("hydra/launcher/", "hydra/sweeper/")
+            kept = [file for file in files if not file[0].startswith("hydra/") or file[0].startswith(own)]
+            self._chosen[tuple(choices)] = kept
         return self._chosen[tuple(choices)]
 
     def kinds(self, choices: Sequence[str]) -> dict[str, Kind]:

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from saddle.config.check import checked, processes
+from saddle.config.check import check_sweep, checked, processes, warnings_of
 from saddle.config.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
 from saddle.errors import InputError
 from saddle.run.folder import make_unique
@@ -65,23 +65,35 @@ def sweep(by_hydra: Callable[[], Any], composer: Composer, overrides: Sequence[s
     return FAILED if failed_jobs else DONE
 
 
-def refuse_sweep(composer: Composer, hydra_config: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise an InputError for a launcher that runs nothing of this kind, no job at all, or a sweep over sweeps."""
+def refuse_launcher(composer: Composer, hydra_config: DictConfig) -> None:
+    """Raise an InputError for a launcher that cannot run jobs as processes of their own."""
     choice = hydra_config.runtime.choices["hydra/launcher"]
     if not issubclass(get_class(hydra_config.launcher["_target_"]), Processes):
         others = ", ".join(name for name in composer.library.options_of("hydra/launcher") if name != choice)
         raise InputError(f"hydra/launcher={choice} cannot run these jobs; there are {others}")
+
+
+def refuse_sweep(composer: Composer, hydra_config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise an InputError for wrong options of launcher and sweeper, for no job at all, or for a sweep over sweeps."""
+    refuse_launcher(composer, hydra_config)
+    check_sweep(composer, [text for text in overrides if not ambiguous(text)])
     params = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
     for override in map(parse, [*overrides, *params]):
         if not override.is_discrete_sweep() or override.value_type == ValueType.GLOB_CHOICE_SWEEP:
             continue
         text, group = override.input_line, override.key_or_group
-        values = [*override.sweep_string_iterator()]
+        try:
+            values = [*override.sweep_string_iterator()]
+        except ValueError as error:  # of a range without a step
+            raise InputError(f"{text}: {error}") from None
         if not values:
             raise InputError(f"{text}: there is no value in it, so no job would run")
-        for path in (f"{group}/{value}" for value in values if composer.is_choice(f"{group}={value}")):
+        for choice in (f"{group}={value}" for value in values if composer.is_choice(f"{group}={value}")):
+            if not composer.read([choice]):
+                raise InputError(f"{text}: no job can leave {group} out here; run it without -m {group}=")
+            path = choice.replace("=", "/")
             if composer.library.has(path) and "hydra.mode" in composer.library.keys(path):
-                raise InputError(f"{text}: {path.replace('/', '=')} is a sweep of its own: run one after another")
+                raise InputError(f"{text}: {choice} is a sweep of its own: run one after another")
 
 
 def discard_unused(folder: Path, new: Sequence[Path]) -> None:
@@ -143,14 +155,18 @@ class Processes(Launcher):
         swept = {override.key_or_group for override in given if override.is_sweep_override()}
         swept |= set(hydra_config.sweeper.get("params") or {})  # a study's
         batch, at_once = [], 1
+        warnings: dict[str, None] = {}
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             try:
                 config = checked(composer, [*kept, *overrides, "hydra.mode=RUN"])
             except InputError as error:
                 raise InputError(f"job {number} ({' '.join(overrides)}): {error}") from None
+            warnings |= dict.fromkeys(warnings_of(config))
             varied = [text for text in overrides if parse(text).key_or_group in swept]
             batch.append(Job(job_name(number, varied), [*kept, *overrides], processes(config) or 1))
             at_once = config["study"]["jobs"]
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         begun = (Path(hydra_config.sweep.dir) / LIST).exists()  # by an earlier batch
         sweep = Sweep.load(hydra_config.sweep.dir, this_script()) if begun else new_sweep(hydra_config, at_once)
         if place_of(sweep.place).queues and sweep.at_once == 1:
