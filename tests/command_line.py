@@ -76,7 +76,9 @@ def run(command: str, words: Sequence[str], limit: float = 60.0, **environment: 
         return Outcome(status, seconds, *(path.read_text(errors="replace") for path in (out, err)), left)
 
 
-def _become(command: str, words: Sequence[str], folder: Path, out: Path, err: Path, environment: dict[str, str]) -> None:
+def _become(
+    command: str, words: Sequence[str], folder: Path, out: Path, err: Path, environment: dict[str, str]
+) -> None:
     """Turn this process into the command; it does not return."""
     status = 1
     try:

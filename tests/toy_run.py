@@ -42,8 +42,6 @@ study: {jobs: 1}
 hydra:
   run: {dir: "logs/train/${now:%Y-%m-%d_%H-%M-%S}"}
   sweep: {dir: "logs/sweep/${now:%Y-%m-%d_%H-%M-%S}"}
-  output_subdir: null
-  job: {chdir: false}
 """
 OPTIONS = {
     "loss/hinge": "_target_: toy.Hinge",

@@ -108,7 +108,10 @@ def arguments(sweeps: bool) -> Namespace:
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     args = parser.parse_intermixed_args()
-    sys.argv[1:] = [*(text for text in sys.argv[1:] if text not in args.overrides), *args.overrides]  # Hydra's own order
+    sys.argv[1:] = [
+        *(text for text in sys.argv[1:] if text not in args.overrides),
+        *args.overrides,
+    ]  # Hydra's own order
     if args.multirun and not sweeps:
         raise InputError("-m sweeps over training runs only: call this command once for each")
     if args.experimental_rerun:

@@ -107,7 +107,7 @@ def check_ranges(config: Mapping[str, Any], kinds: Mapping[str, Kind], reference
 
     Where null or "auto" is the default of the `reference`, it is for the code.
     """
-    for key, kind in kinds.items():
+    for key, kind in sorted(kinds.items(), key=lambda item: item[1].as_typed):  # files are looked for in the end
         value = get(config, key, missing=reference)
         default = value in (None, "auto") and value == get(reference, key)
         if value is not reference and not default and not kind.accepts(value):

@@ -105,7 +105,9 @@ class Composer:
             remedy = f"write {group}=none" if "none" in options else f"choose one of them ({listed})"
             raise InputError(f"{text}: {group} is always one of its choices; {remedy}")
         if isinstance(value, list) and not self.library.takes_several(group):
-            raise InputError(f"{text}: {group} is one choice, not a list; to try each, sweep: -m {group}={comma(value)}")
+            raise InputError(
+                f"{text}: {group} is one choice, not a list; to try each, sweep: -m {group}={comma(value)}"
+            )
         for name in value if isinstance(value, list) else [value]:
             if not isinstance(name, str) or not self.library.has(f"{group}/{name}"):
                 name = name if isinstance(name, str) else text.partition("=")[2]
@@ -160,7 +162,9 @@ class Composer:
         for path, package in files:
             for key in (f"{package}.{name}".lstrip(".") for name in self.library.keys(path)):
                 if key.startswith("hydra.") and not any(within(key, of) or within(of, key) for of in OF_HYDRA):
-                    raise InputError(f"conf/{path}.yaml: nothing reads {key}; of Hydra's, {', '.join(OF_HYDRA)} are read")
+                    raise InputError(
+                        f"conf/{path}.yaml: nothing reads {key}; of Hydra's, {', '.join(OF_HYDRA)} are read"
+                    )
         values = [parse(text) for text in overrides if not self.is_choice(text)]
         typed = {word.key_or_group: word.is_add() or word.is_force_add() for word in values}
         strays = self._strays(cfg, files)
@@ -185,10 +189,12 @@ class Composer:
         if any(kind.more and within(key, node) and key != node for node, kind in kinds.items()):
             return True
         group, _, part = key.partition(".")
-        if not self.library.takes_several(group) or not part or "." in part:
+        if not self.library.takes_several(group) or not part or "." in part or part in self.reference(overrides)[group]:
             return False
         if cfg is not None and not OmegaConf.select(cfg, f"{key}._target_"):
-            raise InputError(f"{key} says nothing of what it is: give it a _target_, e.g. '+{key}._target_=package.Class'")
+            raise InputError(
+                f"{key} says nothing of what it is: give it a _target_, e.g. '+{key}._target_=package.Class'"
+            )
         return True
 
     def _strays(self, cfg: DictConfig, files: Sequence[tuple[str, str]]) -> list[str]:
@@ -238,7 +244,9 @@ class Composer:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             if group:
                 options = self.library.options_of(group)
-                return f"{group}={name}: no such {group}{near(name, options)} (there are: {', '.join(options) or 'none'})"
+                return (
+                    f"{group}={name}: no such {group}{near(name, options)} (there are: {', '.join(options) or 'none'})"
+                )
         key = getattr(error.__cause__ or error, "full_key", None)
         if isinstance(error.__cause__, MissingMandatoryValue) or isinstance(error, MissingMandatoryValue):
             return f"{key} must be given: {key}=..."
@@ -266,18 +274,22 @@ class Composer:
     def _unknown(self, key: str, options: Iterable[str], overrides: Sequence[str]) -> str:
         """That there is no option `key`, and which of `options`, or of those of other choices, may be meant."""
         known = [name for name in (*options, *self.library.groups()) if not within(name, "hydra")]
+        if key in known:
+            return f"{key} takes new entries with a plus: write '+{key}=...'"
         group, choices, parts = self.library.options_with(key)
-        part = ".".join(key.split(".")[:2])
         if parts:
             listed = [*self.reference(overrides)[group], key.split(".")[group.count("/") + 1]]
             hint = f", as {listed[-1]} is not chosen: add {group}=[{comma(listed)}]"
         elif choices:
-            listed = [f"{group}={each}" for each in choices]
-            hint = f"; {' or '.join([*listed[:5], *['another'] * (len(listed) > 5)])} has it"
-        elif key in known or self._takes_more(key, overrides) or (part not in known and self._takes_more(part, overrides)):
-            hint = f" yet; to add it write '+{key}=...'"  # Hydra wants a plus before what adds to a mapping
+            several = [f"{group}={each}" for each in choices]
+            hint = f"; {' or '.join([*several[:5], *['another'] * (len(several) > 5)])} has it"
+        elif self._takes_more(key, overrides) or self._takes_more(".".join(key.split(".")[:2]), overrides):
+            hint = f"; to add it write '+{key}=...'"
         else:
-            hint = near(key, known, 0.7) or near(key.rpartition(".")[2], {name.rpartition(".")[2]: name for name in known}, 0.7)
+            parent, _, name = key.rpartition(".")
+            ends = {other.rpartition(".")[2]: other for other in known}
+            beside = {end: f"{parent}.{end}".lstrip(".") for end in ends if f"{parent}.{end}".lstrip(".") in known}
+            hint = near(name, beside, 0.65) or near(name, ends, 0.75) or near(key, known, 0.8)
         return f"there is no option {key}{hint}"
 
 

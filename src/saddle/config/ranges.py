@@ -109,7 +109,9 @@ def _no_run(value: Any) -> str | None:
 
 
 def _path(words: str, fault: Callable[[Any], str | None]) -> Kind:
-    return Kind(words, lambda value: is_text(value) and fault(value) is None, True, lambda v: fault(v) if is_text(v) else None)
+    return Kind(
+        words, lambda value: is_text(value) and fault(value) is None, True, lambda v: fault(v) if is_text(v) else None
+    )
 
 
 KINDS = {
@@ -183,7 +185,9 @@ def ranges_of(path: Path, package: str) -> dict[str, Kind]:
 
     for line in path.read_text(encoding="utf-8").splitlines():
         if more := MORE.match(line):
-            kinds[".".join(below(len(more["indent"])))] = Kind("options", lambda value: isinstance(value, dict), more=True)
+            kinds[".".join(below(len(more["indent"])))] = Kind(
+                "options", lambda value: isinstance(value, dict), more=True
+            )
         if (match := KEY.match(line)) is None:
             continue
         key = ".".join([*below(len(match["indent"])), match["key"]])
