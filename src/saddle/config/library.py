@@ -27,6 +27,7 @@ class Library:
 
     def __init__(self, folders: Sequence[Path], config_name: str, always: Sequence[str]):
         self.folders, self.config_name, self.always = folders, config_name, always
+        self._groups: dict[str, list[str]] = {}
         self._chosen: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         self._read: dict[str, dict[str, bool]] = {}
         self._kinds: dict[tuple[str, str], dict[str, Kind]] = {}
@@ -44,7 +45,10 @@ class Library:
     def groups(self, like: str = "") -> list[str]:
         """The groups beside `like`: all of the top, or of the folder in which `like` is."""
         parent = like.rpartition("/")[0]
-        return [f"{parent}/{name}" if parent else name for name in self._loader.list_groups(parent)]
+        if parent not in self._groups:
+            listed = self._loader.list_groups(parent)
+            self._groups[parent] = [f"{parent}/{name}" if parent else name for name in listed]
+        return self._groups[parent]
 
     def options_of(self, group: str) -> list[str]:
         """The options of a group, without those in folders below it."""
