@@ -94,7 +94,7 @@ def check_types(value: Any, default: Any, key: str = "") -> None:
     if isinstance(default, dict):
         for name, inner in default.items():
             below = f"{key}.{name}".lstrip(".")
-            if inner is not None and name not in value:
+            if name not in value:
                 raise InputError(f"{below} must be there: {kind_of(inner).words}, like its default {_show(inner)}")
             check_types(value.get(name), inner, below)
     if isinstance(default, list) and default and isinstance(value, list):
