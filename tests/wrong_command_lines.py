@@ -253,10 +253,20 @@ def made(command: str, composer: Composer) -> Iterator[Line]:
 
 
 def of_other_choices(composer: Composer) -> Iterator[Line]:
-    """For every third option of each group of train, one value out of the range of each of its options."""
+    """For every sixth option of each group of train, one value out of the range of each of its options."""
     default = dict(leaves(plain(composer.reference([]), complete=False)))
-    for group in ("loss", "penalty", "augment", "metrics", "data", "model", "model/generator", "model/trunk", "model/head"):
-        for option in composer.library.options_of(group)[1::3]:
+    for group in (
+        "loss",
+        "penalty",
+        "augment",
+        "metrics",
+        "data",
+        "model",
+        "model/generator",
+        "model/trunk",
+        "model/head",
+    ):
+        for option in composer.library.options_of(group)[1::6]:
             word = f"{group}=[{option}]" if composer.library.takes_several(group) else f"{group}={option}"
             config, kinds = plain(composer.reference([word]), complete=False), composer.ranges([word])
             for key, value in leaves(config):
@@ -292,9 +302,12 @@ def ordinary(key: str) -> bool:
 
 
 def not_of(default: Any, kind: Kind | None) -> list[str]:
-    """At most four values that an option cannot have, as words on the command line: of other types, null, too small."""
+    """At most three values that an option cannot have, as words on the command line: of another type, null, too small."""
     as_typed, null = kind is not None and kind.as_typed, default is None
-    open_, numeric = default in (None, "auto", "???"), isinstance(default, int | float) and not isinstance(default, bool)
+    open_, numeric = (
+        default in (None, "auto", "???"),
+        isinstance(default, int | float) and not isinstance(default, bool),
+    )
     candidates = {"nonsense": "nonsense", "[[x]]": [["x"]], "null": None, "1.5": 1.5, "-0.5": -0.5, "-1": -1, "''": ""}
     bad = []
     for word, value in candidates.items():
@@ -310,7 +323,7 @@ def not_of(default: Any, kind: Kind | None) -> list[str]:
             wrong = type(value) is not type(default)
         if wrong:
             bad.append(word)
-    return [*bad[:3], *bad[3:][-1:]]
+    return list(dict.fromkeys([*bad[:1], *(["null"] if "null" in bad else []), *bad[-1:]]))
 
 
 def start_seconds() -> float:

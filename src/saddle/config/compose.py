@@ -166,6 +166,10 @@ class Composer:
                         f"conf/{path}.yaml: nothing reads {key}; of Hydra's, {', '.join(OF_HYDRA)} are read"
                     )
         values = [parse(text) for text in overrides if not self.is_choice(text)]
+        for word in (word for word in values if word.is_add()):  # Hydra lets it be where the value is null
+            there = (name for name, node in keys_of(self.reference(overrides)) if not isinstance(node, Mapping))
+            if word.key_or_group in there:
+                raise InputError(self._plus(word))
         typed = {word.key_or_group: word.is_add() or word.is_force_add() for word in values}
         strays = self._strays(cfg, files)
         for key in strays:
@@ -266,10 +270,14 @@ class Composer:
         if typed:
             known = [name for name, _ in keys_of(self.reference(overrides))]
             if typed[0].is_add() and typed[0].key_or_group in known:
-                text = str(typed[0].input_line)
-                return f"{text}: there is an option {typed[0].key_or_group}: leave the plus out: {text.lstrip('+')}"
+                return self._plus(typed[0])
             return self._unknown(typed[0].key_or_group, known, overrides)
         return first_line(error.__cause__ or error) or first_line(error)
+
+    @staticmethod
+    def _plus(override: Override) -> str:
+        text = str(override.input_line)
+        return f"{text}: there is an option {override.key_or_group}: leave the plus out: {text.lstrip('+')}"
 
     def _unknown(self, key: str, options: Iterable[str], overrides: Sequence[str]) -> str:
         """That there is no option `key`, and which of `options`, or of those of other choices, may be meant."""
@@ -300,10 +308,13 @@ def parse(override: str) -> Override:
         InputError: if it cannot be read.
     """
     try:
-        return OverridesParser.create().parse_override(override)
+        read = OverridesParser.create().parse_override(override)
     except HydraException:
+        read = None
+    if read is None or not read.key_or_group:
         hint = "write key=value, and quote a value with special characters, e.g. \"key='a=b'\""
-        raise InputError(f"cannot read {override!r}; {hint}") from None
+        raise InputError(f"cannot read {override!r}; {hint}")
+    return read
 
 
 def value_of(overrides: Sequence[str], key: str) -> str | None:
