@@ -31,7 +31,7 @@ minutes: null # above 0
 precision: auto # one of auto, 32, 64, bf16-mixed, 16-mixed
 compile: false
 nonfinite: stop
-resume: null
+resume: null # a path
 log_every: 2
 checkpoint:
   every: 5 # at least 1
@@ -40,8 +40,10 @@ evaluation: {every: 4, samples: 100}
 samples: {every: 0}
 study: {jobs: 1}
 hydra:
-  run: {dir: "logs/train/${now:%Y-%m-%d_%H-%M-%S}"}
-  sweep: {dir: "logs/sweep/${now:%Y-%m-%d_%H-%M-%S}"}
+  run:
+    dir: logs/train/${now:%Y-%m-%d_%H-%M-%S} # a path
+  sweep:
+    dir: logs/sweep/${now:%Y-%m-%d_%H-%M-%S} # a path
 """
 OPTIONS = {
     "loss/hinge": "_target_: toy.Hinge",

@@ -302,7 +302,7 @@ def ordinary(key: str) -> bool:
 
 
 def not_of(default: Any, kind: Kind | None) -> list[str]:
-    """At most three values that an option cannot have, as words on the command line: of another type, null, too small."""
+    """At most three values, as words on the command line, that an option cannot have: another type, null, too small."""
     as_typed, null = kind is not None and kind.as_typed, default is None
     open_, numeric = (
         default in (None, "auto", "???"),

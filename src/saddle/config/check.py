@@ -68,7 +68,7 @@ def checked(composer: Composer, overrides: Sequence[str], rules: bool = True) ->
     for group in filter(composer.library.takes_several, config):  # nor of others where a list is typed
         config["choices"].setdefault(group, list(config[group]))
     if rules:
-        check_rules(config)
+        check_rules(config, (*RULES, metrics_are_evaluated))  # older run folders do not state the fact
     return config
 
 
@@ -300,6 +300,13 @@ def monitor_is_produced(config: Config) -> Iterator[str]:
         yield f"checkpoint.monitor={monitor}: {missing}"
 
 
+def metrics_are_evaluated(config: Config) -> Iterator[str]:
+    """Where a score is monitored, a callback evaluates the metrics, as its `facts.evaluates` says."""
+    monitor, callbacks = get(config, "checkpoint.monitor"), get(config, "callbacks")
+    if monitor is not None and callbacks and not any(get(node, "facts.evaluates") for node in callbacks.values()):
+        yield f"checkpoint.monitor={monitor}: no callback evaluates the metrics; callbacks=default has one"
+
+
 def unproduced(config: Config, score: str) -> str | None:
     """That no chosen metric or callback logs a score, with the near match; None if one does."""
     produced = scores(config)
@@ -317,18 +324,18 @@ def scores(config: Config) -> list[str]:
 def logged(config: Config) -> Iterator[tuple[str, Config]]:
     """The scores that callbacks and metrics log, and what else the yaml of each states as facts.
 
-    They are those of `facts.scores`; of a metric without it, its name. Metrics need a callback that evaluates them.
+    They are those of `facts.scores`; of a metric without it, its name.
     """
-    callbacks = config.get("callbacks")
-    unused = callbacks is not None and not any(get(node, "facts.evaluates") for node in callbacks.values())
-    for group in ("callbacks",) if unused else ("callbacks", "metrics"):
+    for group in ("callbacks", "metrics"):
         for name, node in (config.get(group) or {}).items():
             facts = get(node, "facts") or {}
             for score in facts.get("scores") or ([name] if group == "metrics" else []):
                 yield str(score), facts
 
 
-RULES: Sequence[Callable[[Config], Iterator[str]]] = (
+Rule = Callable[[Config], Iterator[str]]
+
+RULES: Sequence[Rule] = (
     model_suits_data,
     conditioning_supported,
     loss_suits_model,
@@ -352,11 +359,11 @@ def warnings_of(config: Config) -> Iterator[str]:
         )
 
 
-def check_rules(config: Config) -> None:
+def check_rules(config: Config, rules: Sequence[Rule] = RULES) -> None:
     """Refuse parts that do not fit each other.
 
     Raises:
         InputError: with the first rule's complaint.
     """
-    for complaint in chain.from_iterable(rule(config) for rule in RULES):
+    for complaint in chain.from_iterable(rule(config) for rule in rules):
         raise InputError(complaint)
