@@ -45,7 +45,8 @@ def command(project: Path) -> Run:
     """Runs src/train.py with arguments and, by keywords, environment variables."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        here = Path(__file__).parent
+        path = os.pathsep.join([str(here), str(here.parent / "src"), os.environ.get("PYTHONPATH", "")])
         return subprocess.run(
             [sys.executable, "src/train.py", *arguments],
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **environment},

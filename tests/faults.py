@@ -25,7 +25,9 @@ import torch
 
 import saddle.run.training  # noqa: F401  what every run imports
 from saddle.entry import main_training
+from saddle.metrics import evaluator
 from saddle.models.base import GAN
+from saddle.run import cut
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "src" / "train.py"
@@ -63,7 +65,7 @@ class Runs:
         process.join()
         return process.exitcode
 
-    def several(self, count: int, *words: str) -> list[BaseProcess]:
+    def several(self, count: int, *words: str, inject: Sequence[Any] = ()) -> list[BaseProcess]:
         """Start `count` processes of one run, as torchrun would."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -74,7 +76,7 @@ class Runs:
         mode = (
             [] if any(word.startswith("resume=") for word in words) else ["trainer=ddp_cpu", f"trainer.devices={count}"]
         )
-        return [self.start(*words, *mode, **shared, **own) for own in ranks]
+        return [self.start(*words, *mode, inject=inject, **shared, **own) for own in ranks]
 
     def path(self, name: str) -> Path:
         """A run folder that is not there yet."""
@@ -188,6 +190,20 @@ def kill_before(iteration: int) -> None:
     before(iteration, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def ask_in_evaluation(rank: int, number: int, call: int) -> None:
+    """Send a signal to the process of a rank in its evaluations, the `call`-th time that these would give way."""
+    calls = 0
+
+    def give_way() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call and int(os.environ.get("RANK", "0")) == rank:
+            os.kill(os.getpid(), number)
+        cut.give_way()
+
+    evaluator.give_way = give_way  # type: ignore[attr-defined]
+
+
 def fill_disk(disk: str, iteration: int, share: float) -> None:
     """Before an iteration, fill a small disk but for a share of the size of the run's checkpoint."""
 
@@ -208,6 +224,7 @@ INJECTED: dict[str, Callable[..., None]] = {
     "kill_before": kill_before,
     "spoil_gradient": spoil_gradient,
     "fill_disk": fill_disk,
+    "ask_in_evaluation": ask_in_evaluation,
 }
 
 
@@ -223,7 +240,8 @@ def differences(a: Path, b: Path) -> list[str]:
     for checkpoint in (first, second):
         for name in CLOCK | {"peak_memory"}:
             checkpoint["callbacks"]["Life"].pop(name, None)
-        checkpoint.pop("loops", None)  # Lightning's count of the batches of a process
+        for name in ("loops", "epoch"):  # Lightning's counts of a process
+            checkpoint.pop(name, None)
     compare(first, second, "", found)
     return found
 

@@ -32,6 +32,7 @@ HEADED = [*TINY, "data.classes=4", "data.resolution=16", "model.width=4", "model
 #: The runs that are compared beside one of every model: overrides of train.yaml.
 RUNS = {
     "dcgan_accumulate": [*DCGAN, "trainer.accumulate=2", "model.d_steps=2"],
+    "dcgan_clipped": [*DCGAN, "trainer.accumulate=2", "model.gradient_clip_val=0.1"],
     "dcgan_r1": [*DCGAN, "model.d_norm=none", "penalty=[r1,r2]", "penalty.r1.every=2"],
     "dcgan_penalties": [
         *DCGAN,

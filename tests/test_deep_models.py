@@ -166,7 +166,7 @@ def test_r3gan_goes_along_half_a_cosine():
 def test_parameters_of_the_recipes_are_the_published_ones(name):
     cfg = compose_config(f"experiment={name}", "data.channels=3", f"data.resolution={EXPERIMENTS[name][0]}")
     with torch.device("meta"):
-        generator, discriminator = instantiate(cfg.model.generator), build_discriminator(cfg)
+        generator, discriminator = instantiate(cfg.model.generator, torch.nn.Module), build_discriminator(cfg)
     found = [sum(p.numel() for p in network.parameters()) / 1e6 for network in (generator, discriminator)]
     assert found == pytest.approx(PARAMETERS[name], rel=0.01)
 
@@ -180,7 +180,7 @@ def test_labels_reach_both_networks_where_the_head_asks_for_them():
         options = ["data.classes=4", "data.resolution=8", "model.width=4", "model.latent_dim=6", "precision=32"]
         cfg = compose_config(f"model={name}", f"model/head={head}", *options)
         assert cfg.model.generator.classes == 4
-        generator = instantiate(cfg.model.generator)
+        generator = instantiate(cfg.model.generator, torch.nn.Module)
         discriminator = build_discriminator(cfg)
         assert isinstance(discriminator.head, kind)
         latents, labels = torch.randn(1, 6).expand(4, -1), torch.arange(4)

@@ -21,6 +21,7 @@ WRONG = [
     "-m hydra/launcher=basic seed=0,1",
     "-m study=rates,rates",
     "-m hydra.sweep.dir=/dev/null/x seed=0,1",
+    "--config-dir=nowhere",
     "--bogus",
     "--resolve",
     "--experimental-rerun x",

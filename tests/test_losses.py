@@ -40,7 +40,8 @@ SHIFTED = LeastSquares(-1, 1, 0)
 AVERAGES = [RelativisticAverage(), RelativisticAverageHinge(), RelativisticAverageLeastSquares()]
 RELATIVE = [Relativistic(), *AVERAGES]
 # every shipped loss, and settings of theirs that take another branch
-ALL = [*(instantiate(OmegaConf.load(path)) for path in YAMLS), SHIFTED, NonSaturating(0.1), Minimax(0.2), Energy(1.5)]
+SHIPPED = [instantiate(OmegaConf.load(path), Loss) for path in YAMLS]
+ALL = [*SHIPPED, SHIFTED, NonSaturating(0.1), Minimax(0.2), Energy(1.5)]
 
 # (loss, r, f, D, G), worked out by hand
 GOLDEN = [

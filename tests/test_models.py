@@ -102,7 +102,7 @@ def networks(*overrides):
     """The generator and the discriminator of a configuration, on the meta device."""
     cfg = compose_config(*overrides)
     with torch.device("meta"):
-        return instantiate(cfg.model.generator), build_discriminator(cfg)
+        return instantiate(cfg.model.generator, torch.nn.Module), build_discriminator(cfg)
 
 
 def parameters(module):

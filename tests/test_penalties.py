@@ -513,7 +513,7 @@ def test_consistency_is_part_of_the_loss_of_each_player_that_has_a_weight():
 # ---- gradients of every penalty -------------------------------------------------------------------------------------
 
 #: Every penalty of conf/penalty as it is, and with other options.
-CASES = {name: instantiate(OmegaConf.load(path)[name]) for name, path in YAMLS.items() if name != "none"} | {
+CASES = {name: instantiate(OmegaConf.load(path)[name], Penalty) for name, path in YAMLS.items() if name != "none"} | {
     "gradient_penalty one-sided": GradientPenalty(one_sided=True, target=0.1),
     "consistency of all": Consistency(fake=3.0, latent_d=20.0, latent_g=0.5),
     "orthogonal full": Orthogonal(form="full"),

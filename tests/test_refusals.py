@@ -121,3 +121,14 @@ def test_what_a_file_sets_and_no_option_has_is_refused(tmp_path: Path) -> None:
         }.items():
             with pytest.raises(InputError, match=words):
                 checked(own, [f"experiment={name}"])
+
+
+def test_the_range_of_an_option_of_ones_own_yaml_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "a=b, c" / "model"  # what Hydra's grammar would read
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("defaults:\n  - dcgan\n  - _self_\nwidth: 8 # at least 8\n")
+    resolvers.register()
+    with Composer(CONF, "train", [str(folder.parent)]) as own:
+        assert checked(own, ["model=mine"])["model"]["width"] == 8
+        with pytest.raises(InputError, match="model.width=7: must be at least 8"):
+            checked(own, ["model=mine", "model.width=7"])

@@ -32,14 +32,14 @@ class Model:
 
 def options(target, **changes):
     common = {"run": "r", "out": str(target), "n": 7, "weights": "last", "ema": True, "truncation": None}
-    return OmegaConf.create({**common, "class": None, "seed": 2, "batch": 3, **changes})
+    return OmegaConf.create({**common, "class": None, "seed": 2, "batch": 3, "trust": [], **changes})
 
 
 @pytest.fixture
 def model(monkeypatch):
     made = Model()
     config = OmegaConf.create({"data": {}})
-    monkeypatch.setattr(sampling, "load_run", lambda run, weights: (config, made))
+    monkeypatch.setattr(sampling, "load_run", lambda run, weights, trust: (config, made))
     return made
 
 
@@ -67,7 +67,7 @@ def test_npz_and_folder_hold_the_samples(tmp_path, model, channels):
 
 def test_points_are_not_quantised(tmp_path, model, monkeypatch):
     config = OmegaConf.create({"data": {"bounded": False}})
-    monkeypatch.setattr(sampling, "load_run", lambda run, weights: (config, model))
+    monkeypatch.setattr(sampling, "load_run", lambda run, weights, trust: (config, model))
     sampling.sample_run(options(tmp_path / "s.npz"))
     floats, _ = Model().sample(0, 7, seed=2, labels=None, ema=True, truncation=None)
     with np.load(tmp_path / "s.npz") as file:

@@ -179,7 +179,7 @@ def test_the_networks_of_the_table_can_be_built(composer: Composer, architecture
 
     model = cell(composer, "wgan_gp", architecture)
     with torch.device("meta"):
-        generator, trunk = instantiate(model["generator"]), instantiate(model["trunk"])
+        generator, trunk = (instantiate(model[part], torch.nn.Module) for part in ("generator", "trunk"))
         images = generator(torch.randn(2, 100), torch.zeros(2, dtype=torch.long))
         assert images.shape == (2, 1, 32, 32) and trunk(images).shape == (2, trunk.features)
 

@@ -32,6 +32,7 @@ precision: auto # one of auto, 32, 64, bf16-mixed, 16-mixed
 compile: false
 nonfinite: stop
 resume: null # a path
+trust: []
 log_every: 2
 checkpoint:
   every: 5 # at least 1
@@ -46,25 +47,26 @@ hydra:
     dir: logs/sweep/${now:%Y-%m-%d_%H-%M-%S} # a path
 """
 OPTIONS = {
-    "loss/hinge": "_target_: toy.Hinge",
-    "loss/wasserstein": "_target_: toy.Wasserstein",
+    "hydra/launcher/processes": "{_target_: saddle.sweep.launcher.Processes, _recursive_: false, place: null}",
+    "loss/hinge": "_target_: saddle.toy.Hinge",
+    "loss/wasserstein": "_target_: saddle.toy.Wasserstein",
     "penalty/none": "{}",
-    "penalty/r1": "r1: {_target_: toy.R1, weight: 10.0, facts: {per_sample_gradient: true}}",
-    "penalty/lecam": "lecam: {_target_: toy.LeCam, weight: 0.3}",
+    "penalty/r1": "r1: {_target_: saddle.toy.R1, weight: 10.0, facts: {per_sample_gradient: true}}",
+    "penalty/lecam": "lecam: {_target_: saddle.toy.LeCam, weight: 0.3}",
     "data/digits": "{resolution: 32, channels: 1, classes: 10, batch_size: 64, path: null, flip: false}",
     "data/plain": "{resolution: 32, channels: 1, classes: 0, batch_size: 64, path: null, flip: false}",
     "model/dcgan": (
         "defaults:\n  - generator: dcgan\n  - override /loss@_global_.loss: wasserstein\n"
         "needs_labels: false\nd_norm: batch\nwidth: 64\ng_lr: 2e-4\nbetas: [0.0, 0.9]\nema: null"
     ),
-    "model/generator/dcgan": '{_target_: toy.G, facts: {resolutions: [16, 32]}, width: "${model.width}"}',
+    "model/generator/dcgan": '{_target_: saddle.toy.G, facts: {resolutions: [16, 32]}, width: "${model.width}"}',
     "model/biggan": "{needs_labels: true, d_norm: spectral, width: 64, g_lr: 2e-4}",
     "trainer/cpu": "{accelerator: cpu, devices: 1, num_nodes: 1, accumulate: 1}",
     "trainer/ddp_cpu": "{accelerator: cpu, devices: 2, num_nodes: 1, accumulate: 1}",
     "logger/none": "{}",
     "metrics/none": "{}",
-    "metrics/frechet": "frechet: {_target_: toy.Frechet}",
-    "metrics/scores": "scores: {_target_: toy.Scores, facts: {scores: [classes, classes_real]}}",
+    "metrics/frechet": "frechet: {_target_: saddle.toy.Frechet}",
+    "metrics/scores": "scores: {_target_: saddle.toy.Scores, facts: {scores: [classes, classes_real]}}",
     "study/rates": '# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {model.g_lr: "1e-3,1e-4"}}}',
 }
 SCRIPT = """

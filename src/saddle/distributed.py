@@ -118,6 +118,15 @@ class Delayed:
         return float(self._value)
 
 
+def sum_over_processes(value: float) -> float:
+    """The sum of a number over the processes, which is waited for; every process must call it."""
+    if not is_distributed():
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(total)
+    return float(total)
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     if is_distributed():

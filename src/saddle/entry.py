@@ -22,12 +22,13 @@ from saddle.config import resolvers
 from saddle.config.check import checked, warnings_of
 from saddle.config.compose import Composer, ambiguous, parse, value_of, within
 from saddle.errors import InputError
-from saddle.run import signals
+from saddle.run import signals, terminal
 from saddle.run.folder import RunFolder
-from saddle.run.launch import RUN_DIR, is_first_process, new_folder, refuse_other_count
+from saddle.run.launch import RUN_DIR, agree, check_environment, is_first_process, new_folder
 from saddle.run.resume import resumed
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted, status_of
-from saddle.sweep.launcher import refuse_launcher, sweep
+from saddle.sweep import plugins
+from saddle.sweep.launcher import flags_of, refuse_launcher, sweep
 from saddle.sweep.resume import resume_sweep
 
 Task = Callable[[DictConfig], object]
@@ -55,7 +56,6 @@ def main_training(task: Training, config_name: str = "train") -> None:
 
     The task trains and returns how the run ended: "done", "preempted" or "interrupted".
     """
-    signals.install()
     run = partial(train, task)
     sys.exit(dispatch(task, config_name, run, sweeps=True))
 
@@ -68,12 +68,17 @@ def dispatch(
     What is raised becomes one line, or a traceback where the fault is not the user's.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors come through
+    terminal.outlive()
+    signals.install()
     resolvers.register()
+    plugins.register()
     try:
         args = arguments(sweeps)
         script = Path(inspect.getfile(task)).resolve()
         conf = Path(args.config_path or script.parent.parent / "conf").resolve()
         name = args.config_name or config_name
+        if args.config_dir and not os.path.isdir(args.config_dir):
+            raise InputError(f"--config-dir {args.config_dir}: there is no such folder; give one of yaml files")
         by_hydra = hydra.main(version_base="1.3", config_path=str(conf), config_name=name)(task)
         composer = Composer(conf, name, [os.path.abspath(args.config_dir)] if args.config_dir else [])
         with composer:
@@ -83,7 +88,7 @@ def dispatch(
             if sweeps and not shown:
                 refuse_launcher(composer, hydra_config)
             if args.multirun and value_of(single, "resume") is not None:
-                return resume_sweep(composer, args.overrides)
+                return resume_sweep(composer, args.overrides, flags_of(args))
             if not shown and not args.multirun and hydra_config.mode != RunMode.MULTIRUN:
                 return run(composer, args.overrides)
         if shown:
@@ -129,15 +134,17 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
     """Begin a run, or go on with one; the exit status."""
     if value_of(overrides, "resume") is not None:
         config, folder = resumed(composer, overrides)
+        check_environment(config)
         if folder.finished(config):
             print(f"{folder.path}: the run is finished; to go on, give more iterations= or minutes=")
             return DONE
         hydra_config = composer.compose([])
+        agree(config, lambda: folder.path)
     else:
         config, hydra_config = checked(composer, overrides), composer.compose(overrides)
-        refuse_other_count(config)
+        check_environment(config)
         folder = new_folder(config, hydra_config.hydra.run.dir, value_of(overrides, "hydra.run.dir") is not None)
-    config["resume"] = None
+    config |= {"resume": None, "trust": []}
     hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
     HydraConfig.instance().set_config(hydra_config)
     if is_first_process():

@@ -32,5 +32,6 @@ def save_grid(images: Tensor, columns: int, path: Path) -> None:
     grid = make_grid(to_uint8(images.cpu()), nrow=columns, padding=2, pad_value=255)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)  # a link would be followed
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
     os.replace(temporary, path)

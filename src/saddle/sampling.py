@@ -22,10 +22,10 @@ Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 def sample_run(cfg: DictConfig) -> Path:
-    """What `python src/sample.py` does; the options are those of conf/sample.yaml. Returns what was written."""
+    """What the command `sample` does; the options are those of conf/sample.yaml. Returns what was written."""
     out = Path(str(cfg.out)).expanduser()
     check_target(out)
-    run, model = load_run(cfg.run, weights=cfg.weights)
+    run, model = load_run(cfg.run, weights=cfg.weights, trust=cfg.trust)
     dtype = torch.uint8 if run.data.get("bounded", True) else torch.float32
     if dtype != torch.uint8 and out.suffix != ".npz":
         raise InputError(f"out={out}: this run generates points, which are no pictures; give FILE.npz")

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from saddle.callbacks.evaluation import Evaluation
 from saddle.data.sets import MemorySet
 from saddle.errors import InputError
 from saddle.metrics.features import ClassifierExtractor
 from saddle.metrics.frechet import FrechetDistance
-from saddle.run.folder import RunFolder
-from saddle.run.life import Life
+from saddle.run import signals
 
 
 class Logger:
@@ -54,7 +54,12 @@ def run(monkeypatch, tmp_path):
     model = Model(images)
     data = SimpleNamespace(train_set=MemorySet(images, torch.zeros(24).long()), test_set=None, classes=0)
     trainer = SimpleNamespace(
-        lightning_module=model, datamodule=data, loggers=[Logger()], is_global_zero=True, stopwatch=Stopwatch()
+        lightning_module=model,
+        datamodule=data,
+        loggers=[Logger()],
+        is_global_zero=True,
+        stopwatch=Stopwatch(),
+        callback_metrics={},
     )
     trainer.callbacks = []
     return trainer, model
@@ -80,14 +85,33 @@ def test_when(run, every, iterations, when):
     assert run[1].scores == lines[-1][1]
 
 
-@pytest.mark.parametrize(("status", "when"), [("done", [5, 7]), ("preempted", [5]), ("interrupted", [5])])
-def test_a_run_that_was_cut_short_is_not_scored_at_the_cut(run, tmp_path, status, when):
+@pytest.mark.parametrize(("asked", "when"), [(None, [5, 7]), ("preempted", [5]), ("interrupted", [5])])
+def test_a_run_that_was_cut_short_is_not_scored_at_the_cut(run, monkeypatch, asked, when):
     trainer, model = run
-    life = Life(RunFolder(tmp_path / "run"), None, None, 50)
-    life.status = status
-    trainer.callbacks = [life]
     callback = Evaluation({"frechet": FrechetDistance(ClassifierExtractor("digits"))}, 5, samples=24)
-    assert [step for step, _ in train(callback, trainer, model, 7)] == when
+    for model.iteration in range(1, 8):
+        callback.on_train_batch_end(trainer, model, None, None, 0)
+    monkeypatch.setattr(signals, "agreed", lambda: asked)
+    callback.on_train_end(trainer, model)
+    assert [step for step, _ in trainer.loggers[0].lines] == when
+
+
+def test_it_is_a_validation_to_other_callbacks(run):
+    trainer, model = run
+    seen = []
+
+    class Watch(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            seen.append((pl_module.iteration, float(trainer.callback_metrics["eval/frechet"])))
+
+    metrics = {"frechet": FrechetDistance(ClassifierExtractor("digits"))}
+    callback, last = Evaluation(metrics, 2, samples=24), Evaluation({}, 2, samples=24)
+    trainer.callbacks = [Watch(), callback, last]
+    for model.iteration in range(1, 5):
+        for each in trainer.callbacks:
+            each.on_train_batch_end(trainer, model, None, None, 0)
+    assert seen == [(step, pytest.approx(scores["eval/frechet"])) for step, scores in trainer.loggers[0].lines]
+    assert [step for step, _ in seen] == [2, 4]
 
 
 def test_pauses_the_stopwatch(run):

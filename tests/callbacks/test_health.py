@@ -66,6 +66,7 @@ def run():
         is_global_zero=True,
         lightning_module=model,
         datamodule=SimpleNamespace(train_set=MemorySet(images, torch.zeros(64, dtype=torch.int64))),
+        callback_metrics={},
         loggers=[SimpleNamespace(log_metrics=lambda scalars, step: lines.append((step, scalars)))],
     )
     return trainer, model, lines

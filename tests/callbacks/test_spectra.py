@@ -37,7 +37,7 @@ def test_records_at_the_start_at_intervals_and_at_the_end(tmp_path):
     lines = []
     logger = SimpleNamespace(log_metrics=lambda scalars, step: lines.append((step, scalars)))
     model = SimpleNamespace(discriminator=nn.Linear(4, 3), generator=nn.Linear(2, 2), iteration=0, scores={})
-    trainer = SimpleNamespace(is_global_zero=True, loggers=[logger], lightning_module=model)
+    trainer = SimpleNamespace(is_global_zero=True, loggers=[logger], lightning_module=model, callback_metrics={})
     callback = Spectra(every=2, folder=str(tmp_path))
     callback.on_train_start(trainer, model)
     for model.iteration in range(1, 6):

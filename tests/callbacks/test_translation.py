@@ -55,7 +55,13 @@ def right(data):
 
 def trainer(model, data):
     return SimpleNamespace(
-        lightning_module=model, datamodule=data, is_global_zero=True, loggers=[], callbacks=[], stopwatch=None
+        lightning_module=model,
+        datamodule=data,
+        is_global_zero=True,
+        loggers=[],
+        callbacks=[],
+        stopwatch=None,
+        callback_metrics={},
     )
 
 

@@ -84,6 +84,7 @@ def run():
         lightning_module=model,
         datamodule=data,
         loggers=[Logger()],
+        callback_metrics={},
         is_global_zero=True,
         stopwatch=Stopwatch(),
         callbacks=[],

@@ -112,8 +112,8 @@ def test_a_broken_yaml_is_named(composer: Composer, project: Path) -> None:
 
 
 def test_a_model_chooses_its_loss_and_the_command_line_wins(composer: Composer) -> None:
-    assert checked(composer, [])["loss"]["_target_"] == "toy.Wasserstein"
-    assert checked(composer, ["loss=hinge"])["loss"]["_target_"] == "toy.Hinge"
+    assert checked(composer, [])["loss"]["_target_"] == "saddle.toy.Wasserstein"
+    assert checked(composer, ["loss=hinge"])["loss"]["_target_"] == "saddle.toy.Hinge"
 
 
 def test_the_config_is_resolved_and_names_its_choices(composer: Composer) -> None:

@@ -1,5 +1,7 @@
 """The data modules of image folders."""
 
+import os
+
 import pytest
 from PIL import Image
 
@@ -85,6 +87,21 @@ def test_fingerprint_follows_the_content(options, tmp_path):
         assert loaded(Folder, **settings | {"resolution": 16}).train_set.fingerprint() != first
         put(tmp_path / "1.png", (10, 20, 31))
         assert loaded(Folder, **settings).train_set.fingerprint() != first
+
+
+def test_a_streamed_set_of_files_whose_names_are_no_unicode(options, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    os.mkdir(folder)
+    Image.new("RGB", (8, 8)).save(os.path.join(folder, os.fsdecode(b"\xff.png")))
+    data = loaded(Folder, **options | {"classes": 0, "memory_gb": 0.0, "path": folder})
+    assert data.train_set[0][0].shape == (3, 32, 32) and len(data.train_set.fingerprint()) == 64
+
+
+def test_a_link_to_nowhere_is_named_before_it_is_decoded(options, tmp_path):
+    (tmp_path / "1.png").symlink_to(tmp_path / "gone")
+    data = loaded(Folder, **options | {"classes": 0, "memory_gb": 0.0})
+    with pytest.raises(InputError, match=r"cannot read the image .*1\.png \(No such file"):
+        data.train_set.fingerprint()
 
 
 def test_imagenet(options, tmp_path):

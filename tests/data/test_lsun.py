@@ -60,3 +60,15 @@ def test_missing_library(scenes, tmp_path, monkeypatch):
     (tmp_path / "bedroom_train_lmdb" / "data.mdb").touch()
     with pytest.raises(InputError, match=r"needs lmdb: pip install 'saddle-gan\[data\]'"):
         LSUN(**scenes).setup()
+
+
+def test_a_damaged_database_and_one_that_cannot_be_opened(scenes, tmp_path, lmdb):
+    write(tmp_path / "bedroom_train_lmdb", lmdb)
+    file = tmp_path / "bedroom_train_lmdb" / "data.mdb"
+    file.write_bytes(b"x" * 20000)
+    with pytest.raises(InputError, match=r"data\.mdb is damaged"):
+        LSUN(**scenes).setup()
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(InputError, match=r"data\.mdb could not be read or written .*Is a directory"):
+        LSUN(**scenes).setup()

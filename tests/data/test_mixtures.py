@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saddle.data.loader import Iterations, Loader
-from saddle.data.mixtures import Mixture, grid, ring
+from saddle.data.mixtures import Grid, Mixture, Ring
 from saddle.distributed import Share
 from saddle.errors import InputError
 from saddle.images import from_data, to_data
@@ -20,7 +20,7 @@ OPTIONS = dict(resolution=1, channels=2, classes=8, batch_size=4, flip=False, bo
 
 def loaded(centres=None, **options) -> Mixture:
     chosen = OPTIONS | dict(sigma=0.01, points=8000, seed=0) | options
-    data = Mixture(centres=ring(8, 1.0) if centres is None else centres, **chosen)
+    data = Mixture(centres=Ring(8, 1.0) if centres is None else centres, **chosen)
     data.prepare_data()
     data.setup()
     return data
@@ -29,17 +29,17 @@ def loaded(centres=None, **options) -> Mixture:
 def test_ring_has_eight_distinct_centres():
     half = math.sqrt(0.5)
     expected = [(1, 0), (half, half), (0, 1), (-half, half), (-1, 0), (-half, -half), (0, -1), (half, -half)]
-    assert ring(8, 2.0) / 2 == pytest.approx(torch.tensor(expected), abs=1e-7)
+    assert Ring(8, 2.0).points() / 2 == pytest.approx(torch.tensor(expected), abs=1e-7)
 
 
 def test_grid_is_the_published_one():
     expected = {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
-    assert {tuple(centre) for centre in grid(25, 2.0).tolist()} == expected
+    assert {tuple(centre) for centre in Grid(25, 2.0).points().tolist()} == expected
 
 
 @given(st.integers(1, 12), st.floats(0.1, 5))
 def test_neighbours_are_spacing_apart_and_the_middle_is_zero(side, spacing):
-    centres = grid(side**2, spacing)
+    centres = Grid(side**2, spacing).points()
     assert centres.shape == (side**2, 2)
     assert centres.mean(0) == pytest.approx(torch.zeros(2), abs=1e-5)
     if side > 1:
@@ -47,10 +47,10 @@ def test_neighbours_are_spacing_apart_and_the_middle_is_zero(side, spacing):
         assert nearest == pytest.approx(torch.full((side**2,), spacing), rel=1e-4)
 
 
-@pytest.mark.parametrize(("make", "modes"), [(ring, 0), (ring, -3), (grid, 24), (grid, 0), (grid, -4)])
+@pytest.mark.parametrize(("make", "modes"), [(Ring, 0), (Ring, -3), (Grid, 24), (Grid, 0), (Grid, -4)])
 def test_modes_that_cannot_be(make, modes):
     with pytest.raises(InputError, match=f"data.centres.modes={modes}"):
-        make(modes, 1.0)
+        make(modes, 1.0).points()
 
 
 def test_points_are_the_mixture():
@@ -58,7 +58,7 @@ def test_points_are_the_mixture():
     points, labels = data.train_set.__getitems__(range(8000))
     assert points.shape == (8000, 2, 1, 1) and points.dtype == torch.float32 and labels.dtype == torch.int64
     assert labels.bincount().tolist() == [1000] * 8
-    offsets = (points.flatten(1) - ring(8, 1.0)[labels]).double()
+    offsets = (points.flatten(1) - Ring(8, 1.0).points()[labels]).double()
     assert offsets.mean(0).abs().max() < 5 * 0.3 / 8000**0.5
     assert offsets.T @ offsets / 8000 == pytest.approx(0.09 * torch.eye(2, dtype=torch.float64), abs=0.008)
     within = (offsets.norm(dim=1) <= 3 * 0.3).double().mean()
@@ -77,7 +77,7 @@ def test_classes_can_be_left_away():
 
 
 def test_nothing_quantises_a_point():
-    data = loaded(ring(8, 100.0))
+    data = loaded(Ring(8, 100.0))
     image_set = data.train_set
     assert image_set.dtype == torch.float32
     for points, labels in islice(Loader(image_set, Iterations(8000, 0, Share(64))), 3):
@@ -85,7 +85,7 @@ def test_nothing_quantises_a_point():
         assert (seen.flatten(1).norm(dim=1) - 100).abs().max() < 0.06
         assert len(seen.unique(dim=0)) == 64
         assert torch.equal(to_data(seen, image_set.dtype), points)
-        assert (points.flatten(1) - ring(8, 100.0)[labels]).abs().max() < 0.06
+        assert (points.flatten(1) - Ring(8, 100.0).points()[labels]).abs().max() < 0.06
 
 
 def test_streamed_points_equal_those_in_memory():

@@ -133,11 +133,11 @@ def test_damaged_weights_are_refused_and_nothing_in_them_runs(tmp_path):
     cases["e.safetensors"] = b"junk"
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=f"{name} are damaged"):
+        with pytest.raises(InputError, match=f"{name} is damaged"):
             read_weights(tmp_path / name)
     assert not (tmp_path / "ran").exists()
     torch.save({"x": [1, 2]}, tmp_path / "list.pth")
-    with pytest.raises(InputError, match=r"list\.pth are damaged"):
+    with pytest.raises(InputError, match=r"list\.pth is damaged"):
         read_weights(tmp_path / "list.pth")
     save_file({"x": torch.tensor([1.0, float("inf")])}, tmp_path / "inf.safetensors")
     with pytest.raises(InputError, match=r"inf\.safetensors are not finite"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from saddle.data.digits import Digits
 from saddle.errors import InputError
@@ -80,3 +81,25 @@ def test_wrong_input():
         fit(digits(classes=0), "x", Path("x"))
     with pytest.raises(InputError, match="say which data"):
         main([])
+
+
+def test_a_classifier_with_broken_statistics_is_refused_by_name(monkeypatch, tmp_path):
+    """Its weights are finite; what it says of images is not."""
+    monkeypatch.setenv("SADDLE_CACHE", str(tmp_path))
+    model = own.load(own.WEIGHTS / "digits.safetensors")
+    next(x for name, x in model.named_buffers() if name.endswith("running_var")).fill_(-1)
+    own.save(model, tmp_path / "classifiers" / "mine.safetensors", {})
+    with pytest.raises(InputError, match="mine gives features that are not finite: its weights are broken"):
+        ClassifierExtractor("mine")(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("metadata", [{}, {"channels": "1"}, {"channels": "one", "classes": "10"}])
+def test_what_is_no_classifier_is_refused_by_name(tmp_path, metadata):
+    save_file({"x": torch.zeros(1)}, tmp_path / "mine.safetensors", metadata=metadata)
+    with pytest.raises(InputError, match="mine.safetensors is not a classifier of this repository"):
+        own.read_metadata(tmp_path / "mine.safetensors")
+    (tmp_path / "mine.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"mine.safetensors is damaged \(.*\): delete it to train anew"):
+        own.read_metadata(tmp_path / "mine.safetensors")
+    with pytest.raises(InputError, match="could not be read or written .*Is a directory"):
+        own.read_metadata(tmp_path)

@@ -29,7 +29,7 @@ METRICS = {
 def options(**changes):
     names = ("run", "real", "fake", "truncation", "classifier", "out", "metrics", "seeds")
     common = {"weights": "last", "ema": True, "seed": 0, "batch": 10, "n": 20, "neighbours": 0}
-    return OmegaConf.create({**dict.fromkeys(names), **common, **changes})
+    return OmegaConf.create({**dict.fromkeys(names), **common, "trust": [], **changes})
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def run(tmp_path, monkeypatch):
     data.train_set.images, data.train_set.labels = data.train_set.images[:300], data.train_set.labels[:300]
     model = Model(data.train_set)
     config = OmegaConf.create({"metrics": METRICS, "data": {"classifier": "digits", "classes": 10}})
-    monkeypatch.setattr(build, "load_run", lambda folder, weights: (config, model))
+    monkeypatch.setattr(build, "load_run", lambda folder, weights, trust: (config, model))
     monkeypatch.setattr(build, "build_data", lambda config: data)
     return tmp_path / "run", model
 

@@ -181,7 +181,7 @@ def test_damaged_inception_weights_are_refused(tmp_path):
     torch.save({"x": torch.zeros(1)}, buffer)
     for content in (b"", b"junk", buffer.getvalue(), pickle.dumps(Evil())):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="weights.pth are damaged"):
+        with pytest.raises(InputError, match="weights.pth is damaged"):
             InceptionExtractor(str(path))(images(1))
     assert not (tmp_path / "ran").exists()
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saddle.data.mixtures import Mixture, grid, ring
+from saddle.data.mixtures import Grid, Mixture, Ring
 from saddle.errors import InputError
 from saddle.metrics.evaluator import Evaluator
 from saddle.metrics.modes import ModeCoverage, NearestCentre
@@ -35,7 +35,7 @@ def test_by_hand():
 
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=30), st.floats(0.05, 0.6))
 def test_against_a_loop(points, sigma):
-    centres = grid(9, 2.0).tolist()
+    centres = Grid(9, 2.0).points().tolist()
     found = NearestCentre(centres, sigma)(torch.tensor(points, dtype=torch.float64))
     for (x, y), mode in zip(points, found.tolist(), strict=True):
         distances = [math.hypot(x - a, y - b) for a, b in centres]
@@ -52,7 +52,7 @@ def test_small_deviations_far_from_zero():
 
 def test_the_mixture_itself():
     options = dict(resolution=1, channels=2, classes=25, batch_size=4, flip=False, bounded=False)
-    data = Mixture(centres=grid(25, 2.0), sigma=0.05, points=25_000, seed=3, **options)
+    data = Mixture(centres=Grid(25, 2.0), sigma=0.05, points=25_000, seed=3, **options)
     data.setup()
     found = score(data.train_set.__getitems__(range(25_000))[0], NearestCentre(data.centres, data.sigma))
     assert int(found["modes"]) == 25
@@ -63,7 +63,7 @@ def test_the_mixture_itself():
 @pytest.mark.parametrize("n", [2, 8, 25])
 def test_divergences_at_both_ends(n):
     """Every mode equally often, and a single one."""
-    centres = ring(n, 1.0)
+    centres = Ring(n, 1.0).points()
     uniform, one = (score(points, NearestCentre(centres, 1e-3)) for points in (centres, centres[:1].repeat(n, 1)))
     assert float(uniform["reverse_kl"]) == pytest.approx(0, abs=1e-12)
     assert float(uniform["mode_jsd"]) == pytest.approx(0, abs=1e-12)
@@ -75,7 +75,7 @@ def test_divergences_at_both_ends(n):
 
 def test_batches_add_up():
     points = torch.randn(100, 2, 1, 1, generator=torch.Generator().manual_seed(0))
-    assignment, metric = NearestCentre(ring(8, 1.0), 0.1), ModeCoverage(NearestCentre(ring(8, 1.0), 0.1))
+    assignment, metric = NearestCentre(Ring(8, 1.0), 0.1), ModeCoverage(NearestCentre(Ring(8, 1.0), 0.1))
     for part in points.split(33):
         metric.update(part)
     whole = score(points, assignment)
@@ -85,7 +85,7 @@ def test_batches_add_up():
 
 
 def test_no_sample_of_high_quality():
-    found = score(torch.full((5, 2), 50.0), NearestCentre(ring(8, 1.0), 0.01))
+    found = score(torch.full((5, 2), 50.0), NearestCentre(Ring(8, 1.0), 0.01))
     assert set(found) == {"modes", "high_quality", "mode_shares"}  # no frequencies, so no divergence
     assert int(found["modes"]) == 0 and float(found["high_quality"]) == 0
 
@@ -119,7 +119,7 @@ class Model:
 
 def test_through_the_evaluator_points_are_not_quantised():
     options = dict(resolution=1, channels=2, classes=8, batch_size=4, flip=False, bounded=False)
-    data = Mixture(centres=ring(8, 10.0), sigma=0.01, points=1000, seed=0, **options)
+    data = Mixture(centres=Ring(8, 10.0), sigma=0.01, points=1000, seed=0, **options)
     data.setup()
     evaluator = Evaluator({"modes": ModeCoverage(NearestCentre(data.centres, data.sigma))}, samples=500, batch=64)
     scores = evaluator.measure(Model(data.train_set.images.double()), data)

@@ -189,7 +189,7 @@ def test_missing_and_damaged_vgg_weights(vgg, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="there are no VGG-16 weights"):
         LPIPSDistance(str(tmp_path / "missing.pth"))
     (tmp_path / "bad.pth").write_bytes(b"junk")
-    with pytest.raises(InputError, match="bad.pth are damaged"):
+    with pytest.raises(InputError, match="bad.pth is damaged"):
         LPIPSDistance(str(tmp_path / "bad.pth")).load()
     torch.save({"features.0.weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="other.pth do not fit VGG-16"):

@@ -75,3 +75,19 @@ def test_wrong_files_are_refused(tmp_path):
         open_images(mixed).read(0, 2)
     with pytest.raises(InputError, match="float32"):
         ArraySource(torch.zeros(2, 1, 4, 4), None, "x")
+
+
+def test_an_npz_file_whose_numbers_cannot_be_unpacked(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", images=np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[60:400] = b"\xff" * 340
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz is damaged \(.*\): give an npz file of plain arrays"):
+        open_images(tmp_path / "a.npz")
+
+
+def test_a_folder_is_read_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (6, 4)).save(tmp_path / "0.jpg", exif=exif)
+    assert open_images(tmp_path).read(0, 1)[0].shape == (1, 3, 6, 4)

@@ -16,7 +16,7 @@ import torchvision
 from torch import nn
 
 from saddle.data.digits import Digits
-from saddle.data.mixtures import Mixture, ring
+from saddle.data.mixtures import Mixture, Ring
 from saddle.data.stacked import Stacked
 from saddle.metrics.cache import StatisticsCache
 from saddle.metrics.evaluator import Evaluator, Scores
@@ -76,7 +76,7 @@ def data_of(name: str) -> Digits | Mixture | Stacked:
     """The data that a metric is for."""
     if name == "modes":
         data = Mixture(
-            centres=ring(8, 1.0),
+            centres=Ring(8, 1.0),
             sigma=0.3,
             points=60,
             seed=0,

@@ -15,7 +15,7 @@ from saddle.errors import InputError
 from saddle.heads import LinearHead
 from saddle.losses import Minimax, NonSaturating, RelativisticAverage, Wasserstein
 from saddle.models import optimisers
-from saddle.models.unrolled import STEP_RULES, Simulated, Unrolled, UnrolledTurn, averaged_gradients, root
+from saddle.models.unrolled import STEP_RULES, Descent, Simulated, Unrolled, UnrolledTurn, averaged_gradients, root
 from saddle.networks.norm import BatchNorm, spectral_norm
 from saddle.penalties import R1, LeCam
 
@@ -119,6 +119,15 @@ def test_simulated_steps_are_those_of_the_optimiser(name, beta1):
 def test_from_no_state_too():
     model = unrolled(optimizer="adam", d_lr=0.05, unroll_steps=2)
     assert objective(model).item() == pytest.approx(value_after_real_steps(model, 2), rel=1e-9)
+
+
+def test_a_simulated_step_is_cut_as_a_real_one():
+    gradients = {"a": torch.tensor([3.0, 0.0], requires_grad=True), "b": torch.tensor([4.0], requires_grad=True)}
+    parameters = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
+    after = Descent(STEP_RULES["sgd"], 1.0, {}, {"beta1": 0.0}, gradient_clip_val=0.5).step(parameters, gradients)
+    assert after["a"].tolist() == pytest.approx([-0.3, 0.0]) and after["b"].tolist() == pytest.approx([-0.4])
+    (slope,) = torch.autograd.grad(after["b"].sum(), gradients["a"])
+    assert slope.tolist() == pytest.approx([0.5 * 4 * 3 / 5**3, 0.0])
 
 
 def test_plain_gradient_steps_ignore_the_state():

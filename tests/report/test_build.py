@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
 import re
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,10 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from sweeps import config_of, write_grid, write_grid_sweep, write_run
+from sweeps import config_of, write_grid, write_grid_sweep, write_jobs, write_run
 
 from saddle.errors import InputError
 from saddle.report.build import build_report
+from saddle.report.figures.coordinates import parallel
+from saddle.report.figures.runs import sample_runs, training_curves
+from saddle.report.reading import read_sweep
+from saddle.report.study import Study
 
 ROOT = Path(__file__).parents[2]
 FIGURES = {
@@ -211,6 +218,155 @@ def test_the_command_needs_no_torch_and_names_what_is_wrong(tmp_path: Path) -> N
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and done.stdout.strip() == "False"
     assert done.stderr.strip() == f"error: sweep={tmp_path}/none: there is no such folder"
+
+
+# ------------------------------------------------------------------------------------------ a folder of somebody else's
+
+SCRIPT = "<script>evil()</script>"
+TEXTS = [
+    SCRIPT,
+    '" onmouseover="evil()',
+    "{{ 7 * 7 }}",
+    "$\\frac$",
+    "\\ud800",
+    "=evil()",
+    "\\u202e",
+    "'-->",
+    "x" * 5000,
+]
+BOMB = b"\x89PNG\r\n\x1a\n" + b"".join(
+    struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    for kind, data in ((b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)), (b"IDAT", b""))
+)
+
+
+class Elements(HTMLParser):
+    """The names of a page's elements and attributes, and the texts inside its scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.scripts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names |= {tag, *(name for name, _ in attrs)}
+        self.scripts += [""] * (tag == "script")
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep whose every text would be code somewhere, with files that are no such files."""
+    folder = tmp_path_factory.mktemp("hostile")
+    jobs = {}
+    for n, text in enumerate(TEXTS):
+        config = config_of({"model.width": 16 + n % 2}, n % 2)
+        config |= {f"{SCRIPT}key": text, "loss": {"_target_": SCRIPT if n % 2 else text}}
+        name = os.fsdecode(f"{n}_<img src=x onerror=evil()>".encode() + b"\xff")
+        text_of = {"status": "done" if n % 2 else json.loads(f'"{text}"') if n > 3 else text, "error": text}
+        write_run(folder / name, {}, 10.0 + n, **{**text_of, "iterations": text, "seconds": text, f"eval/{text}": 1.0})
+        (folder / name / "config.yaml").write_text(json.dumps(config).replace("\\\\ud800", "\\ud800"))
+        write_grid(folder / name, 50)
+        jobs[name] = [f"{SCRIPT}key={text}"]
+    write_jobs(folder, jobs)
+    runs = sorted(folder.glob("*_<*"))
+    broken = {
+        "config.yaml": ["[" * 5000, "- a list", "a: !!set {b}", "when: 2020-01-01", "seed: .nan",
+                        "data: {resolution: -5}", "big: " + "9" * 400, "data: 3", "a: !!binary x"],
+        "results.json": ["[" * 100_000, '{"status": ["a"]}', '{"eval/frechet": 1e999}', '{"seconds": true}',
+                         '{"eval/frechet": ' + "9" * 400 + "}", '{"eval/frechet": -1e308, "status": "done"}', "[]",
+                         "\0"],
+        "metrics.csv": ["iteration,train/d_loss\n\u00b2,1\n", "iteration,train/d_loss\n" + "9" * 30 + ",1\n",
+                        '"' * 200_000, "iteration,train/d_loss\n1,1e308\n2,-1e308\n", "\n\n",
+                        "iteration,eval/frechet\n1,\0\n"],
+    }  # fmt: skip
+    for name, contents in broken.items():
+        for n, content in enumerate(contents):
+            write_run(folder / f"{name}_{n}", config_of({"model.width": 16 + n}, n), 5.0)
+            (folder / f"{name}_{n}" / name).write_text(content)
+    grids = [run / "samples" / "00001000.png" for run in runs]
+    for grid, content in zip(grids[1:], [b"%!PS-Adobe-3.0 EPSF-3.0", b"", BOMB], strict=False):
+        grid.write_bytes(content)
+    grids[0].unlink()
+    os.mkfifo(grids[0])
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_nothing_that_a_run_says_is_more_than_text(hostile: Path, sweep: Path) -> None:
+    found, known = Elements(), Elements()
+    found.feed(report(hostile).read_text())
+    known.feed((sweep / "report" / "report.html").read_text())
+    assert found.names - {"elif"} <= known.names and found.scripts == known.scripts
+    page = (hostile / "report" / "report.html").read_text()
+    assert page.count("<script>") == 1 and "&lt;script&gt;" in page and "{{ 7 * 7 }}" in page
+    assert page.count(">unreadable<") == 4  # a pipe, an empty file, a bomb, and what Pillow has ghostscript for
+
+
+def test_no_cell_of_a_table_is_a_formula(hostile: Path) -> None:
+    tables = [path for path in (hostile / "report").glob("*.csv")]
+    cells = [cell for path in tables for row in csv.reader(path.open(newline="")) for cell in row]
+    assert "'=evil()" in cells and not [cell for cell in cells if cell[:1] in "=@" and cell]
+    assert [float(cell) for cell in cells if cell[:1] in "+-" and cell]  # numbers stay numbers
+
+
+# ----------------------------------------------------------------------------------------------- what it says is so
+
+
+def test_empty_sections_are_left_out_with_their_entries(tmp_path: Path) -> None:
+    write_grid_sweep(tmp_path, {"model.g_lr": [1e-4, 1e-3]}, lambda v, s: 10.0 + s, 1)
+    page = report(tmp_path).read_text()
+    absent = {"interactions", "importance", "failures", "samples"}
+    shown = {"varied", "scores", "effects", "budget", "parallel", "curves", "runs"}
+    for word in absent | shown:
+        assert (f'href="#{word}"' in page) is (f'id="{word}"' in page) is (word in shown), word
+    assert "its line is the median" not in page  # no box is drawn
+
+
+def test_of_two_seeds_the_better_is_never_called_the_median(tmp_path: Path) -> None:
+    for seeds, expected in ((2, 11.0), (3, 11.0), (4, 12.0)):
+        folder = tmp_path / str(seeds)
+        write_grid_sweep(folder, {"loss": ["hinge", "wasserstein"]}, lambda v, s: 10.0 + s, seeds, grids=True)
+        study = Study(read_sweep(folder, "eval/frechet"), "eval/frechet")
+        ((first, second),) = sample_runs(study, None, 0, {})
+        assert first is not None and second is not None
+        assert first.score("eval/frechet") == second.score("eval/frechet") == expected
+
+
+@pytest.mark.parametrize("score", ["eval/frechet", "eval/inception_score"])
+def test_the_best_is_on_top_of_the_parallel_coordinates(tmp_path: Path, score: str) -> None:
+    for n, value in enumerate((3.0, 1.0, 2.0)):
+        write_run(tmp_path / str(n), config_of({"model.width": 16 * (n + 1)}, 0), None, **{score: value})
+    study = Study(read_sweep(tmp_path, score), score)
+    figure = parallel(study)
+    assert figure is not None
+    (axes,) = figure.axes
+    segments = axes.collections[0].get_segments()  # type: ignore[attr-defined]
+    ends = sorted(segment[-1, 1] for segment in segments)
+    assert ends == pytest.approx([0, 0.5, 1]) and segments[-1][-1, 1] == 1  # the best is drawn last
+    numbers = {text.get_text(): text.xy[1] for text in axes.texts if text.xy[0] == 1}  # type: ignore[attr-defined]
+    best = "1" if score == "eval/frechet" else "3"
+    assert numbers[best] == 1
+
+
+def test_curves_show_every_run_that_logged_anything(tmp_path: Path) -> None:
+    """One row, as of a short run, is a point; a critic that nothing holds hides no other loss."""
+    for n, loss in enumerate(("hinge", "wasserstein")):
+        write_run(tmp_path / loss, config_of({"loss": loss}, 0), 1.0 + n)
+    (tmp_path / "hinge" / "metrics.csv").write_text("iteration,train/d_loss,train/g_loss\n50,1.5,0.9\n")
+    rows = "".join(f"{50 * i},{-(3.0**i)},{2 * i}\n" for i in range(1, 9))
+    (tmp_path / "wasserstein" / "metrics.csv").write_text("iteration,train/d_loss,train/g_loss\n" + rows)
+    figure = training_curves(Study(read_sweep(tmp_path, "eval/frechet"), "eval/frechet"), None)
+    assert figure is not None
+    d_loss, g_loss = figure.axes
+    assert (d_loss.get_yscale(), g_loss.get_yscale()) == ("symlog", "linear")
+    for axes in (d_loss, g_loss):
+        assert [len(line.get_xdata()) for line in axes.lines] == [1, 8] and axes.lines[0].get_marker() == "o"
+        low, high = axes.get_ylim()
+        assert all(low < y < high for line in axes.lines for y in line.get_ydata())  # also the ends of a curve
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from toy_run import Run
 from saddle.errors import NonFinite
 from saddle.run import signals
 from saddle.run.folder import RunFolder
-from saddle.run.life import VOTES, Life, collapsed
+from saddle.run.life import Life, collapsed
 from saddle.run.stopwatch import Stopwatch
 
 
@@ -165,10 +165,10 @@ def test_the_stopwatch_counts_what_is_not_paused() -> None:
 )
 def test_votes_of_many_processes(tmp_path: Path, votes: list[str], status: str | None) -> None:
     life = Life(RunFolder(tmp_path), None, 0.0, 1)
-    module: Any = SimpleNamespace(stop_vote=0.0, stop_votes=sum(VOTES[vote] for vote in votes))
-    trainer: Any = SimpleNamespace(world_size=len(votes) + 2)
+    module: Any = SimpleNamespace(stop_vote=0.0, stop_votes=sum(signals.VOTES[vote] for vote in votes))
+    trainer: Any = SimpleNamespace(world_size=len(votes) + 2, should_stop=False)
     assert life.end(trainer, module, 5) == status
-    assert module.stop_vote == VOTES["done"]  # its own minutes are up
+    assert module.stop_vote == signals.VOTES["done"]  # its own minutes are up
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_request_to_end_is_noted_while_training(number: int) -> None:
     with pytest.raises(Preempted):
         send(number)
@@ -39,6 +39,14 @@ def test_a_request_to_end_is_noted_while_training(number: int) -> None:
     send(number)
     send(number)
     assert signals.received() == "preempted"
+
+
+def test_under_nohup_a_lost_terminal_ends_nothing() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals.install()
+    send(signal.SIGHUP)
+    signals.arm(True)
+    assert signals.received() is None
 
 
 def test_a_second_ctrl_c_is_obeyed_at_once() -> None:

@@ -44,6 +44,23 @@ def test_the_mode(monkeypatch, tmp_path, mode, variable, key, expected) -> None:
     assert WandbRun(str(tmp_path), project="p", mode=mode)._wandb_init["mode"] == expected
 
 
+def test_where_nobody_answers_a_run_goes_on_offline(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", 40 * "k")
+    begin, modes = wandb.init, []
+
+    def init(mode, settings=None, **options):
+        modes.append((mode, settings and settings.init_timeout <= 30))
+        if mode == "online":
+            raise wandb.errors.CommError("no such host\nConsider more time")
+        return begin(mode="disabled", **options)
+
+    monkeypatch.setattr(wandb, "init", init)
+    logger = WandbRun(str(tmp_path), project="p")
+    logger.log_metrics({"train/d_loss": 1.0}, 1)
+    assert modes == [("online", True), ("offline", None)]
+    assert capsys.readouterr().out == "Weights & Biases: no such host: the run goes on offline\n"
+
+
 def test_the_group_is_the_sweep_unless_the_user_says_otherwise(monkeypatch, tmp_path) -> None:
     run = tmp_path / "sweep" / "0_a"
     run.mkdir(parents=True)

@@ -42,7 +42,7 @@ def test_a_sweep_runs_every_job_and_resumes_what_is_not_done(command: Run) -> No
     again = command("-m", "resume=s")
     assert again.returncode == 1
     assert f"{names[CRASHES]}: done" in again.stdout and f"{names[DIES]}: failed" in again.stdout
-    assert names[QUICK] not in again.stdout
+    assert f"{names[QUICK]}: started" not in again.stdout
 
 
 def test_a_study_sweeps_and_shares_the_cores(command: Run) -> None:
@@ -52,6 +52,16 @@ def test_a_study_sweeps_and_shares_the_cores(command: Run) -> None:
     rates = [path.parent.name for path in sorted(Path("s").glob("*/config.yaml"))]
     assert len(rates) == 2 and "g_lr-0.001" in rates[0] and "g_lr-0.0001" in rates[1]
     assert "threads 7" in next(Path("s").glob("0_*/output.log")).read_text()
+
+
+@pytest.mark.parametrize("flag", ["--config-dir={}", "--config-dir {}", "-cd {}"])
+def test_jobs_read_the_configs_of_ones_own_too(command: Run, flag: str) -> None:
+    Path("a=b, c/loss").mkdir(parents=True)
+    Path("a=b, c/loss/mine.yaml").write_text("_target_: toy.Hinge")
+    words = [word.format("a=b, c") for word in flag.split()]
+    done = command(*words, "-m", "loss=mine", f"seed={QUICK}", "hydra.sweep.dir=s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "loss: mine" in Path("s/0/config.yaml").read_text()
 
 
 @pytest.mark.parametrize("override", ["model=dcgan,bigan", "data=digits,plain model=biggan"])

@@ -24,7 +24,7 @@ LAUNCHERS = Path(__file__).resolve().parents[2] / "conf" / "hydra" / "launcher"
 @pytest.fixture
 def launchers(project: Path) -> None:
     """The shipped launchers in the toy's configs."""
-    shutil.copytree(LAUNCHERS, project / "conf" / "hydra" / "launcher")
+    shutil.copytree(LAUNCHERS, project / "conf" / "hydra" / "launcher", dirs_exist_ok=True)
 
 
 def statuses(sweep: Path) -> dict[str, str]:
@@ -43,7 +43,9 @@ def test_submitit_runs_a_sweep_and_its_rest(launchers: None, command: Run) -> No
     for name in ("1_seed-101", "2_seed-102"):  # what made them fail is mended
         config = Path("s") / name / "config.yaml"
         config.write_text(config.read_text().replace(f"seed: {name[-3:]}", f"seed: {QUICK}"))
-    again = command("-m", "resume=s")
+    refused = command("-m", "resume=s")
+    assert "began with hydra/launcher=submitit_local" in refused.stderr
+    again = command("-m", "resume=s", "hydra/launcher=submitit_local")
     assert again.returncode == 0, again.stderr
     assert set(statuses(Path("s")).values()) == {"done"}
     assert len(list(Path("s/submitit").glob("*_submitted.pkl"))) == 5  # the rest was submitted too
@@ -112,7 +114,7 @@ def test_no_job_outlives_its_sweep_and_the_sweep_goes_on(tmp_path: Path) -> None
     Sweep(tmp_path, str(script), jobs=[Job("0", []), Job("1", [])]).save()
     code = (
         "from saddle.sweep.jobs import Sweep; from saddle.sweep.resume import run_rest\n"
-        f"run_rest(Sweep.load({str(tmp_path)!r}, {str(script)!r}), None)"
+        f"run_rest(Sweep.load({str(tmp_path)!r}, {str(script)!r}), lambda overrides: {{}})"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
     until(lambda: (tmp_path / "0" / "pid").exists() and bool((tmp_path / "0" / "pid").read_text()))

@@ -100,8 +100,8 @@ def test_a_space_in_hydras_words() -> None:
         "a=tag(log, interval(1e-5, 1e-2))", "b=x,[y,z]", "c=range(1,6,2)", "d=int(interval(2, 8))",
         "e=choice(1,2)", "a=tag(log, interval(1e-4, 1e-2))", "seed=3,4", "minutes=1",
     ]  # fmt: skip
-    space = Space.read(texts, ["hydra.searchpath=[x]"])
-    assert space.fixed == ("hydra.searchpath=[x]", "minutes=1") and space.seeds == ("3", "4")
+    space = Space.read(texts)
+    assert space.fixed == ("minutes=1",) and space.seeds == ("3", "4")
     assert space.axes == (
         Axis("a", (), 1e-4, 1e-2, None, True), Axis("b", ("x", "[y,z]")), Axis("c", (), 1, 5, 2),
         Axis("d", (), 2, 8), Axis("e", ("1", "2")),
@@ -180,7 +180,7 @@ def test_wrong_options(changes: dict[str, Any], message: str) -> None:
 
 def test_a_sampler_that_does_not_exist() -> None:
     with pytest.raises(InputError, match="NoSampler"):
-        make({"_target_": "optuna.samplers.NoSampler"}, seed=0)
+        make({"_target_": "optuna.samplers.NoSampler"}, "sampler", seed=0)
 
 
 # ------------------------------------------------------------------------------------------------------ what it is told
@@ -488,21 +488,21 @@ def test_a_sweep_whose_parent_was_killed(tmp_path: Path) -> None:
         parent.wait()
         until((tmp_path / "0" / "told").exists)  # the system asks the job to end
         with pytest.raises(InputError, match="has not ended yet"):
-            run_rest(Sweep.load(tmp_path, str(script)), COMPOSER)
+            run_rest(Sweep.load(tmp_path, str(script)), accept)
     finally:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not alive(pid))
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "told").touch()
-    assert run_rest(Sweep.load(tmp_path, str(script)), COMPOSER) == 0
+    assert run_rest(Sweep.load(tmp_path, str(script)), accept) == 0
     assert Sweep.load(tmp_path, "").unfinished() == []
 
 
 def test_one_process_at_a_time_runs_a_sweep(tmp_path: Path) -> None:
     Sweep(tmp_path, "job.py").save()
     with Sweep.load(tmp_path, "job.py").locked(), pytest.raises(InputError, match="is running already"):
-        run_rest(Sweep.load(tmp_path, "job.py"), COMPOSER)
-    assert run_rest(Sweep.load(tmp_path, "job.py"), COMPOSER) == 0
+        run_rest(Sweep.load(tmp_path, "job.py"), accept)
+    assert run_rest(Sweep.load(tmp_path, "job.py"), accept) == 0
 
 
 STUDY = """# @package _global_
@@ -572,9 +572,8 @@ def test_a_search_that_cannot_be_is_refused_in_one_line(
 
 
 def test_the_sweep_for_wandb(with_search: Path, command: Run) -> None:
-    done = command(
-        "study=few", "hydra/sweeper=wandb", "loss=hinge,wasserstein", "penalty=[r1,lecam],none", "model.d_norm=none"
-    )
+    spread = ["loss=hinge,wasserstein", "penalty=[r1,lecam],none"]
+    done = command("--config-dir=conf", "study=few", "hydra/sweeper=wandb", *spread, "model.d_norm=none")
     assert done.returncode == 0, done.stderr
     (file,) = Path("logs/sweep").glob("*/wandb_sweep.yaml")
     sweep = yaml.safe_load(file.read_text())
@@ -583,7 +582,8 @@ def test_the_sweep_for_wandb(with_search: Path, command: Run) -> None:
     assert sweep["parameters"]["iterations"] == {"distribution": "int_uniform", "min": 1, "max": 50}
     assert sweep["parameters"]["penalty"] == {"values": ["[r1,lecam]", "none"]}
     chosen = {"iterations": 7, "seed": QUICK, "loss": "wasserstein", "penalty": "[r1,lecam]"}
-    assert sweep["command"][:3] == ["${env}", "${interpreter}", "${program}"]
+    own = f"--config-dir={Path('conf').resolve()}"
+    assert sweep["command"][:4] == ["${env}", "${interpreter}", "${program}", own]
     assert set(chosen) == set(sweep["parameters"])
     # what the agent runs, made by its own code
     args = create_sweep_command_args({"args": {key: {"value": value} for key, value in chosen.items()}})

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 
 
 def record(trainer: Trainer, scalars: Mapping[str, float], iteration: int) -> None:
     """Hand scalars of an iteration to every logger, and keep the latest of each name in `model.scores`.
 
-    Call it on every process with global values; only process 0 writes.
+    They are in `trainer.callback_metrics` too, where Lightning's own callbacks look. Call it on every process with
+    global values; only process 0 writes.
     """
     if not scalars:
         return
     model: Any = trainer.lightning_module
     model.scores.update(scalars)
+    trainer.callback_metrics.update({name: torch.tensor(value) for name, value in scalars.items()})
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             logger.log_metrics(dict(scalars), step=iteration)

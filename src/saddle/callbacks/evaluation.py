@@ -11,14 +11,15 @@ from saddle.callbacks import record
 from saddle.callbacks.intervals import AtIntervals
 from saddle.metrics.evaluator import Evaluator
 from saddle.metrics.features import ClassifierExtractor
-from saddle.run.life import Life
 from saddle.run.stopwatch import paused
 
 
 class Evaluation(AtIntervals):
     """Scores the moving average of the generator against the training set, and records ``eval/<metric>``.
 
-    What the metrics' extractors need is fetched before training starts, so that a missing file fails at once.
+    An evaluation is to other callbacks what Lightning calls a validation: their `on_validation_end` follows, after that
+    of the last of several, so that EarlyStopping and ModelCheckpoint work. What the metrics' extractors need is fetched
+    before training starts, so that a missing file fails at once.
 
     Args:
         metrics: by name; without any, nothing happens.
@@ -37,18 +38,13 @@ class Evaluation(AtIntervals):
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self.evaluator.prepare(trainer.datamodule)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Evaluate once more, unless the run was cut short, to be resumed.
-
-        A row of scores at the place of the cut would tell a resumed run from one that was never interrupted.
-        """
-        if all(life.status == "done" for life in trainer.callbacks if isinstance(life, Life)):
-            super().on_train_end(trainer, pl_module)
-
     def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Score and record; every process takes part, and none of it counts as training time."""
         with paused(trainer):
             record(trainer, self.scores(pl_module, trainer.datamodule), pl_module.iteration)
+            if [each for each in trainer.callbacks if isinstance(each, Evaluation)][-1:] == [self]:
+                for callback in trainer.callbacks:
+                    callback.on_validation_end(trainer, pl_module)
 
     def scores(self, model: Any, data: Any) -> dict[str, float]:
         """What to record of a model, by name."""

@@ -11,6 +11,7 @@ from PIL import Image
 from saddle.callbacks import record_image
 from saddle.callbacks.pictures import Pictures
 from saddle.data.files import made_whole
+from saddle.image_files import open_image
 from saddle.images import save_grid
 
 
@@ -41,7 +42,7 @@ class GrowthGrid(Pictures):
         images, _ = model.sample(0, self.columns, seed=model.seed, labels=labels)
         save_grid(images, self.columns, folder / f"{4 * 2**stage:04d}.png")
         rows = [folder / f"{4 * 2**s:04d}.png" for s in model.growth.stages if s <= stage]
-        below = np.concatenate([np.asarray(Image.open(row).convert("RGB")) for row in rows if row.exists()])
+        below = np.concatenate([np.asarray(open_image(row).convert("RGB")) for row in rows if row.exists()])
         with made_whole(folder / "all.png") as partial:
             Image.fromarray(below).save(partial)
         record_image(trainer, "samples/growth", folder / "all.png", model.iteration)

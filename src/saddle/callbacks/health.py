@@ -95,10 +95,11 @@ class Health(AtIntervals):
 
     def state_dict(self) -> dict[str, Any]:
         """What the beginning was like, and what was said."""
-        return {"first": dict(self.first), "warned": sorted(self.warned)}
+        return {"first": dict(self.first), "warned": sorted(self.warned), **super().state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from an earlier process of this run."""
+        super().load_state_dict(state_dict)
         self.first, self.warned = dict(state_dict["first"]), set(state_dict["warned"])
 
     @torch.no_grad()

@@ -37,7 +37,9 @@ class Spectra(AtIntervals):
         self.folder = Path(folder)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.end_interval(trainer, pl_module)
+        super().on_train_start(trainer, pl_module)
+        if pl_module.iteration == 0:
+            self.end_interval(trainer, pl_module)
 
     def on_interval_end(self, trainer: Any, pl_module: Any) -> None:
         """Write the file and hand the largest values to the loggers; every process has the same weights."""

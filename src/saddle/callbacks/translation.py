@@ -12,9 +12,9 @@ from torchmetrics import Metric
 from saddle.callbacks.evaluation import Evaluation
 from saddle.callbacks.pictures import Pictures
 from saddle.data.unpaired import DOMAINS, A, B, Unpaired
-from saddle.distributed import all_reduce, rank, world_size
+from saddle.distributed import all_reduce
 from saddle.images import from_data, to_uint8
-from saddle.metrics.evaluator import blocks
+from saddle.metrics.evaluator import batches
 from saddle.metrics.features import ClassifierExtractor
 from saddle.metrics.sources import ModelSource, SetSource
 from saddle.networks.cyclegan import DIRECTIONS, Direction
@@ -86,7 +86,7 @@ class TranslationScores(Evaluation):
         known[f"{there}_accuracy"] = self.extractor is not None
         names = [f"eval/{name}" for name, is_known in known.items() if is_known]
         sums = torch.zeros(len(names), dtype=torch.float64, device=model.device)
-        for rows in blocks(len(data.to_translate[domain]), self.evaluator.batch, rank(), world_size()):
+        for rows in batches(len(data.to_translate[domain]), self.evaluator.batch):
             images, labels = data.to_translate[domain].__getitems__(range(rows.start, rows.stop))
             images = from_data(images.to(model.device), model.dtype)
             translated = model.translate(images, there)

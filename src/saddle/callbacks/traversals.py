@@ -10,10 +10,9 @@ from torch import Tensor
 
 from saddle.callbacks.evaluation import Evaluation
 from saddle.callbacks.pictures import Pictures
-from saddle.distributed import rank, world_size
 from saddle.images import from_data, to_uint8
 from saddle.metrics.codes import CodeAccuracy
-from saddle.metrics.evaluator import blocks
+from saddle.metrics.evaluator import batches
 from saddle.metrics.features import ClassifierExtractor
 
 
@@ -87,7 +86,7 @@ class CodeScores(Evaluation):
         """Of the real images: the code that Q reads against their label."""
         images = data.train_set if data.test_set is None else data.test_set
         metric = CodeAccuracy(model.codes.categorical[0], data.classes).to(model.device)
-        for rows in blocks(len(images), self.evaluator.batch, rank(), world_size()):
+        for rows in batches(len(images), self.evaluator.batch):
             pixels, labels = images.__getitems__(range(rows.start, rows.stop))
             read, _ = model.read_codes(from_data(pixels.to(model.device), model.dtype))
             metric.update(read[0], labels)
@@ -97,7 +96,7 @@ class CodeScores(Evaluation):
         """Of generated images: the code that they were made with against the class that the classifier sees."""
         assert self.extractor is not None
         metric = CodeAccuracy(model.codes.categorical[0], classes).to(model.device)
-        for rows in blocks(self.evaluator.samples, self.evaluator.batch, rank(), world_size()):
+        for rows in batches(self.evaluator.samples, self.evaluator.batch):
             images, _ = model.sample(rows.start, rows.stop, seed=0)
             seen = self.extractor(to_uint8(images)).logits.argmax(1)
             metric.update(model.prior.sample_categories(0, rows.start, rows.stop, 0), seen)

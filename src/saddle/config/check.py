@@ -7,6 +7,7 @@ comment beside that default), and whether the parts fit each other (`RULES`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
@@ -18,7 +19,7 @@ from saddle.config.ranges import Kind, is_int, is_number
 from saddle.errors import InputError
 
 SCHEDULE = frozenset({"start", "end", "kimg", "iterations", "begin", "shape"})
-LISTS = ("penalty", "metrics")  # groups of which several options can be chosen
+LISTS = ("penalty", "metrics", "logger")  # groups of which several options can be chosen
 DEFAULT_MINUTES = 5.0  # of training, where neither iterations nor minutes are given
 
 
@@ -307,6 +308,14 @@ def metrics_are_evaluated(config: Config) -> Iterator[str]:
         yield f"checkpoint.monitor={monitor}: no callback evaluates the metrics; callbacks=default has one"
 
 
+def watched_is_produced(config: Config) -> Iterator[str]:
+    """A score that a callback watches, such as EarlyStopping, is one that the chosen metrics log."""
+    for name, node in (config.get("callbacks") or {}).items():
+        monitor = str(get(node, "monitor"))
+        if monitor.startswith("eval/") and (missing := unproduced(config, monitor)):
+            yield f"callbacks.{name}.monitor={monitor}: {missing}"
+
+
 def unproduced(config: Config, score: str) -> str | None:
     """That no chosen metric or callback logs a score, with the near match; None if one does."""
     produced = scores(config)
@@ -333,6 +342,15 @@ def logged(config: Config) -> Iterator[tuple[str, Config]]:
                 yield str(score), facts
 
 
+def packages_are_there(config: Config) -> Iterator[str]:
+    """What needs a package that does not come with the repository finds it."""
+    for group in ("callbacks", "metrics", "logger"):
+        for name, node in (config.get(group) or {}).items():
+            package = get(node, "facts.requires")
+            if package and find_spec(package) is None:
+                yield f"{group}={name} needs a package that is not here: pip install {package}"
+
+
 Rule = Callable[[Config], Iterator[str]]
 
 RULES: Sequence[Rule] = (
@@ -346,6 +364,8 @@ RULES: Sequence[Rule] = (
     schedules_are_complete,
     monitor_is_produced,
     something_is_scored,
+    watched_is_produced,
+    packages_are_there,
 )
 
 

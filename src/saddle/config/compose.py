@@ -22,6 +22,7 @@ from saddle.config.library import Library, keys_of
 from saddle.config.ranges import Kind
 from saddle.errors import InputError
 
+CONF = Path(__file__).parents[1] / "conf"  # the shipped configs; in a clone a link to those at its top
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "hydra.searchpath", "hydra.launcher", "hydra.sweeper")
 
@@ -34,8 +35,9 @@ class Composer:
 
     def __init__(self, conf: Path, config_name: str, searchpath: Sequence[str] = ()):
         self.conf, self.config_name = conf, config_name
-        self._always = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in searchpath)}]"] if searchpath else []
-        self.library = Library([conf, *map(Path, searchpath)], config_name, self._always)
+        places = [QuotedString(f"file://{path}", Quote.single).with_quotes() for path in searchpath]
+        self._always = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
+        self.library = Library(config_name, self._always)
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def __enter__(self) -> Composer:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from saddle.errors import InputError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+EXTENSIONS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
+}  # fmt: skip
+FORMATS = tuple(dict.fromkeys(EXTENSIONS.values()))  # as Pillow calls them
 
 
 def count_classes(path: str) -> int:
@@ -21,16 +24,14 @@ def count_classes(path: str) -> int:
 
 
 def find_images(path: str | Path) -> list[str]:
-    """All image files below `path`, by extension, in a fixed order.
-
-    Hidden files and folders are left out. Links to folders are followed.
+    """All image files below `path`, see `walk_images`, in a fixed order.
 
     Raises:
-        InputError: if there is no such folder, or no image in it.
+        InputError: if there is no such folder, no image in it, or a folder in it cannot be listed.
     """
     if not os.path.isdir(path):
         raise InputError(f"data.path={path}: there is no such folder; give a folder of images")
-    files = sorted(_images(path))
+    files = sorted(walk_images(path))
     if not files:
         raise InputError(f"data.path={path}: no image in this folder; it reads {', '.join(sorted(EXTENSIONS))}")
     return files
@@ -54,25 +55,47 @@ def find_labelled_images(path: str | Path) -> tuple[list[str], list[int] | None]
 def _classes(path: str | Path) -> list[str]:
     if not os.path.isdir(path):
         return []
-    with os.scandir(path) as entries:
-        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    if any(entry.is_file() and _is_image(entry.name) for entry in visible):
+    visible = _visible(os.fspath(path))
+    if any(_is_image(entry) for entry in visible):
         return []
-    names = [entry.name for entry in visible if entry.is_dir() and next(_images(entry.path), None) is not None]
+    names = [entry.name for entry in visible if _is_folder(entry) and next(walk_images(entry.path), None) is not None]
     return names if len(names) > 1 else []
 
 
-def _images(path: str | Path) -> Iterator[str]:
-    seen = set()
-    for folder, folders, names in os.walk(path, followlinks=True):
+def walk_images(path: str | Path) -> Iterator[str]:
+    """The image files below a folder, by extension; nothing in it that is neither a file nor a folder, such as a pipe.
+
+    Hidden files and folders are left out. Links to folders are followed; one that leads nowhere is listed too.
+
+    Raises:
+        InputError: if a folder cannot be listed.
+    """
+    seen, folders = set(), [os.fspath(path)]
+    while folders:
+        folder = folders.pop()
         real = os.path.realpath(folder)
         if real in seen:  # a link to a folder above would go round in circles
-            folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(folder, name) for name in names if _is_image(name))
+        entries = _visible(folder)
+        folders += [entry.path for entry in reversed(entries) if _is_folder(entry)]
+        yield from (entry.path for entry in entries if _is_image(entry))
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+def _visible(folder: str) -> list[os.DirEntry[str]]:
+    """The entries of a folder that are not hidden, in the order of their names."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed ({error.strerror}): see to it, or leave it out") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    if os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
+        return False
+    return not _is_folder(entry) if entry.is_symlink() else entry.is_file()

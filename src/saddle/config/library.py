@@ -20,13 +20,12 @@ class Library:
     """The yaml files that a composition may read.
 
     Args:
-        folders: `conf`, and those of the search path.
         config_name: the primary file, without its ending.
         always: overrides that every composition has.
     """
 
-    def __init__(self, folders: Sequence[Path], config_name: str, always: Sequence[str]):
-        self.folders, self.config_name, self.always = folders, config_name, always
+    def __init__(self, config_name: str, always: Sequence[str]):
+        self.config_name, self.always = config_name, always
         self._groups: dict[str, list[str]] = {}
         self._chosen: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         self._read: dict[str, dict[str, bool]] = {}
@@ -104,9 +103,8 @@ class Library:
         found: dict[str, Kind] = {}
         for name, package in self.files(choices):
             if (name, package) not in self._kinds:
-                paths = (folder / f"{name}.yaml" for folder in self.folders)
-                path = next((path for path in paths if path.is_file()), None)
-                self._kinds[name, package] = ranges_of(path, package) if path else {}
+                path = Path(self._repository.load_config(name).path.removeprefix("file://"), f"{name}.yaml")
+                self._kinds[name, package] = ranges_of(path, package) if path.is_file() else {}
             found |= self._kinds[name, package]
         return found
 

@@ -14,6 +14,7 @@ A comment is binding if it begins, or goes on after a semicolon, with one of the
     a path, an existing path             likewise, and not empty; of something that is there
     a folder, a run folder               a path of such
     a list, a list of whole numbers      of anything, or of one of: whole numbers, numbers, texts; not empty
+    options                              a mapping
     A, or B                              either of two of these
 
 A line of its own in a mapping, `# takes more; ...`, says that it takes entries that it does not list.
@@ -122,6 +123,7 @@ KINDS = {
         Kind("true or false", lambda value: isinstance(value, bool)),
         Kind("a text", is_text, as_typed=True),
         Kind("a list", lambda value: isinstance(value, list)),
+        Kind("options", lambda value: isinstance(value, dict)),
         Kind("a list of whole numbers", _list_of(is_int)),
         Kind("a list of numbers", _list_of(is_number)),
         Kind("a list of texts", _list_of(is_text)),

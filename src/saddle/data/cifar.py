@@ -33,7 +33,10 @@ class CIFAR(PublicData):
     def read(self) -> tuple[Split, Split | None]:
         where = self.found()
         if where.is_dir():
-            contents = [(where / name).read_bytes() for name in self.files]
+            contents = []
+            for name in self.files:
+                with reading(where / name):
+                    contents.append((where / name).read_bytes())
         else:
             with reading(where):
                 names = [f"{self.unpacked}/{name}" for name in self.files]

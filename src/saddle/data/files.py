@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
 import tarfile
 import tempfile
-import zipfile
-import zlib
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from saddle.errors import InputError
 
 GOOGLE_DRIVE = "https://drive.google.com/uc?id="
 _SECONDS = 20.0  # without an answer, after which a download has failed
-_UNREADABLE = (OSError, EOFError, KeyError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def first_with(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
@@ -48,6 +48,7 @@ def download(mirrors: Sequence[str], target: Path, md5: str) -> None:
     """Downloads `target` from the first of the URLs `mirrors` that gives a file with this checksum.
 
     Raises:
+        InputError: if it cannot be written.
         OSError: if none does; its message has the reason of each.
     """
     reasons = []
@@ -57,6 +58,8 @@ def download(mirrors: Sequence[str], target: Path, md5: str) -> None:
                 _download_url(url, work, md5)
             return
         except Exception as error:  # urllib, torchvision (a wrong checksum) and gdown each have errors of their own
+            if isinstance(error, OSError) and error.errno and (error.filename or error.errno in _FULL):
+                raise refused(target, error) from error  # the network's errors name no file
             reasons.append(f"{url}: {' '.join(str(error).split())}")
     raise OSError("; ".join(reasons))
 
@@ -89,14 +92,34 @@ def files_in_tar(archive: Path, names: Sequence[str]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Inside, what cannot be read or unpacked is an InputError that says that `path` is damaged."""
+def reading(path: Path, remedy: str = "delete it and get it anew") -> Iterator[None]:
+    """Inside, the file `path` is read or unpacked, and nothing else is done.
+
+    Raises:
+        InputError: for anything that is raised inside. An error of the file system, there or where it is unpacked to,
+            is told as such; of whatever else a library says of its bytes, that `path` is damaged, and the remedy.
+    """
     try:
+        with open(path, "rb"):  # so that none of the libraries has to say it in its own words
+            pass
         yield
-    except _UNREADABLE as error:
-        raise damaged(path, error) from error
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory ({error}): use a machine with more") from error
+    except OSError as error:
+        # gzip and others raise it without a number for what they read
+        raise (damaged(path, error, remedy) if error.errno is None else refused(path, error)) from error
+    except Exception as error:
+        raise damaged(path, error, remedy) from error
 
 
-def damaged(path: Path | str, reason: object) -> InputError:
+def damaged(path: Path | str, reason: object, remedy: str = "delete it and get it anew") -> InputError:
     """The error for a file that is not what its name says."""
-    return InputError(f"{path} is damaged ({' '.join(str(reason).split())}): delete it and get it anew")
+    return InputError(f"{path} is damaged ({textwrap.shorten(str(reason), 200, placeholder=' ...')}): {remedy}")
+
+
+def refused(path: Path | str, error: OSError) -> InputError:
+    """The error for a file that cannot be read, written or unpacked, whatever is in it."""
+    remedy = f"{'make room there' if error.errno in _FULL else 'see to that'}, or use another place"
+    return InputError(f"{path} could not be read or written ({error}): {remedy}")

@@ -6,16 +6,16 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from io import BytesIO
 from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from saddle.errors import InputError
+from saddle.image_files import open_image, unreadable
 
 _CHUNK = 256  # images that are decoded or resized at once, and one thread's share when a whole set is
 
@@ -120,8 +120,11 @@ class FileImages(Images):
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.resolution} {self.channels}".encode())
         for file in self.files:
-            stat = os.stat(file)
-            digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            try:
+                stat = os.stat(file)
+            except OSError as error:
+                raise unreadable(file, error) from error
+            digest.update(os.fsencode(f"{file} {stat.st_size} {stat.st_mtime_ns}\n"))
         return digest.hexdigest()
 
 
@@ -148,12 +151,7 @@ def decode(source: str | bytes, name: str, resolution: int, channels: int) -> Te
     Raises:
         InputError: if it cannot be read.
     """
-    try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            image = _convert(ImageOps.exif_transpose(opened), channels)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"cannot read the image {name} ({reason}): repair or remove it") from error
+    image = _convert(open_image(source, name), channels)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2

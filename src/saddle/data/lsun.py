@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saddle.data.base import DataModule, Split
-from saddle.data.files import damaged, first_with
+from saddle.data.files import first_with, reading
 from saddle.data.images import Images, decode
 from saddle.errors import InputError
 
@@ -72,7 +72,7 @@ class LMDBImages(Images):
     def fingerprint(self) -> str:
         stat = os.stat(self.folder / "data.mdb")
         text = f"{self.folder} {stat.st_size} {stat.st_mtime_ns} {self.resolution} {self.channels}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(text)).hexdigest()
 
     def _image(self, transaction: Any, index: int) -> Tensor:
         key = self._keys[self._ends[index] : self._ends[index + 1]]
@@ -86,9 +86,9 @@ class LMDBImages(Images):
         except ImportError as error:
             raise InputError("data=lsun needs lmdb: pip install 'saddle-gan[data]'") from error
         options: dict[str, Any] = dict(readonly=True, lock=False, readahead=False, meminit=False, max_readers=1)
-        try:
-            environment = lmdb.open(str(self.folder), **options)
-        except lmdb.Error as error:
-            raise damaged(self.folder, error) from error
-        with environment, environment.begin() as transaction:
+        with (
+            reading(self.folder / "data.mdb"),
+            lmdb.open(str(self.folder), **options) as environment,
+            environment.begin() as transaction,
+        ):
             yield transaction

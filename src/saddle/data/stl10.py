@@ -45,15 +45,17 @@ class STL10(PublicData):
         return self._split(folder / "train_X.bin", folder / "train_y.bin"), test
 
     def _split(self, images_file: Path, labels_file: Path | None) -> Split:
-        size = images_file.stat().st_size
-        if not size or size % int(np.prod(_SHAPE)):
-            raise damaged(images_file, f"{size} bytes, no multiple of {int(np.prod(_SHAPE))}")
-        # a column-major image of MATLAB is a transposed one here
-        pixels = np.memmap(images_file, np.uint8, "r").reshape(-1, *_SHAPE).transpose(0, 1, 3, 2)
+        with reading(images_file):
+            size = images_file.stat().st_size
+            if not size or size % int(np.prod(_SHAPE)):
+                raise damaged(images_file, f"{size} bytes, no multiple of {int(np.prod(_SHAPE))}")
+            # a column-major image of MATLAB is a transposed one here
+            pixels = np.memmap(images_file, np.uint8, "r").reshape(-1, *_SHAPE).transpose(0, 1, 3, 2)
         images = ArrayImages(pixels, self.resolution, str(images_file.parent))
         if labels_file is None:
             return Split(images)
-        labels = np.fromfile(labels_file, np.uint8)
+        with reading(labels_file):
+            labels = np.fromfile(labels_file, np.uint8)
         if len(labels) != len(pixels) or labels.min() < 1:
             raise damaged(labels_file, f"{len(labels)} labels from {labels.min()} up for {len(pixels)} images")
         return Split(images, labels - 1)

@@ -9,7 +9,7 @@ from scipy.io import loadmat
 from torchvision import datasets
 
 from saddle.data.base import Split
-from saddle.data.files import damaged
+from saddle.data.files import damaged, reading
 from saddle.data.images import ArrayImages
 from saddle.data.public import Download, PublicData
 
@@ -29,11 +29,9 @@ class SVHN(PublicData):
         return self._split(folder / "train_32x32.mat"), self._split(folder / "test_32x32.mat")
 
     def _split(self, path: Path) -> Split:
-        try:
+        with reading(path):
             content = loadmat(path, variable_names=["X", "y"])
             pixels, labels = content["X"], content["y"].ravel()
-        except Exception as error:
-            raise damaged(path, error) from error
         if pixels.shape != (32, 32, 3, len(labels)) or pixels.dtype != np.uint8:
             raise damaged(path, f"{pixels.dtype} images {pixels.shape} and {len(labels)} labels")
         images = ArrayImages(pixels.transpose(3, 2, 0, 1), self.resolution, str(path))

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from saddle.data.files import made_whole
+from saddle.data.files import made_whole, reading
 from saddle.errors import InputError
 from saddle.images import to_uint8
 from saddle.metrics.files import read_weights
@@ -183,16 +183,11 @@ def save(model: Classifier, path: Path, metadata: Mapping[str, str]) -> None:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """What `save` was told, with `channels` and `classes`; InputError for a file that is damaged or something else."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"classifier weights {path} cannot be read ({error}); delete the file to train anew"
-        ) from error
-    if not {"channels", "classes"} <= metadata.keys():
-        raise InputError(f"{path} is not a classifier of this repository: its metadata lacks channels and classes")
-    return metadata
+    with reading(path, "delete it to train anew"), safe_open(path, "pt") as file:
+        metadata = dict(file.metadata() or {})
+        if not all(metadata.get(name, "").isdecimal() for name in ("channels", "classes")):
+            raise InputError(f"{path} is not a classifier of this repository: its metadata lacks channels and classes")
+        return metadata
 
 
 def load(path: Path) -> Classifier:

@@ -32,7 +32,7 @@ NEAREST = 5  # training images beside a sample in the picture of neighbours
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """What `python src/evaluate.py` does; the options are those of conf/evaluate.yaml. Returns what was written."""
+    """What the command `evaluate` does; the options are those of conf/evaluate.yaml. Returns what was written."""
     out = Path(str(cfg.out)).expanduser() if cfg.out is not None else None
     if out is None and cfg.run is not None:
         out = Path(str(cfg.run)).expanduser() / "evaluation.json"
@@ -51,7 +51,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, Any]:
     seeds, truncations = seeds_of(cfg), truncations_of(cfg)
-    run, model = build.load_run(cfg.run, weights=cfg.weights)
+    run, model = build.load_run(cfg.run, weights=cfg.weights, trust=cfg.trust)
     nodes = cfg.get("metrics") or run.metrics
     if not nodes:
         raise InputError(f"the run {cfg.run} has no metrics: choose some, e.g. metrics=frechet or metrics=fid")

@@ -19,6 +19,7 @@ from saddle.metrics.cache import StatisticsCache, digest
 from saddle.metrics.features import FeatureExtractor
 from saddle.metrics.sources import ImageSource, ModelSource, SetSource
 from saddle.randomness import Rows
+from saddle.run.cut import give_way
 
 
 @dataclass(frozen=True)
@@ -212,9 +213,8 @@ class Evaluator:
 
     def _batches(self, what: str, total: int) -> Iterator[Rows]:
         """The batches of this process; `progress` hears of each when it is done."""
-        mine = list(blocks(total, self.batch, rank(), world_size()))
-        done, count = 0, sum(map(len, mine))
-        for rows in mine:
+        done, count = 0, sum(map(len, blocks(total, self.batch, rank(), world_size())))
+        for rows in batches(total, self.batch):
             yield rows
             done += len(rows)
             self.progress(what, done, count)
@@ -222,6 +222,7 @@ class Evaluator:
     def _each(self, what: str, metrics: Mapping[str, Metric]) -> Iterator[tuple[str, Metric]]:
         """The metrics in turn; `progress` hears how many are done."""
         for done, named in enumerate(metrics.items()):
+            give_way()
             self.progress(what, done, len(metrics))
             yield named
             self.progress(what, done + 1, len(metrics))
@@ -256,6 +257,18 @@ def blocks(total: int, batch: int, rank: int, world: int) -> Iterator[Rows]:
     count = -(-total // batch)
     for block in range(count * rank // world, count * (rank + 1) // world):
         yield Rows(block * batch, min((block + 1) * batch, total), total)
+
+
+def batches(total: int, batch: int) -> Iterator[Rows]:
+    """The batches of this process, as `blocks`; between them all processes give way to one that is asked to end.
+
+    Raises:
+        CutShort: on every process, in training.
+    """
+    mine = list(blocks(total, batch, rank(), world_size()))
+    for i in range(-(-total // (batch * world_size()))):  # as many as any process has
+        give_way()
+        yield from mine[i : i + 1]
 
 
 def _results(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn.utils import fusion
 
 from saddle.data.base import DataModule
+from saddle.data.files import reading
 from saddle.distributed import rank
 from saddle.errors import InputError
 from saddle.metrics import classifier
 from saddle.metrics.cache import cache_folder, digest
-from saddle.metrics.files import WeightsFile, file_hash
+from saddle.metrics.files import REMEDY, WeightsFile, file_hash
 from saddle.metrics.resizers import RESIZERS
 from saddle.metrics.train_classifier import fit
 
@@ -117,12 +118,19 @@ class FeatureExtractor(nn.Module, ABC):
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> FeatureOutputs:
-        """Features and logits of images [N, C, H, W] from 0 to 255, floats that nothing has rounded among them."""
+        """Features and logits of images [N, C, H, W] from 0 to 255, floats that nothing has rounded among them.
+
+        Raises:
+            InputError: if they are not finite.
+        """
         if self._network is None:
             self._network = self._first(images)
         self._network.to(images.device)
         with torch.autocast(images.device.type, enabled=False):
-            return self.extract(self._network, images)
+            found = self.extract(self._network, images)
+        if not all(bool(x.isfinite().all()) for x in (found.features, found.logits)):
+            raise InputError(f"{self.name} gives features that are not finite: its weights are broken; choose others")
+        return found
 
     def _first(self, images: Tensor) -> nn.Module:
         """The network in its precision; of bfloat16 the deviation is measured."""
@@ -269,12 +277,10 @@ class InceptionExtractor(FeatureExtractor):
 
         self.file.read()  # refuses whatever is no tensor, which torch-fidelity would unpickle, and what is not finite
         path = str(self.file.path)
-        try:
+        with reading(self.file.path, REMEDY):  # a dictionary of other tensors
             network = FeatureExtractorInceptionV3(
                 "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=path
             )
-        except Exception as error:  # whatever a dictionary of other tensors raises
-            raise InputError(f"the weights {path} are damaged or of another format: delete the file") from error
         return Inception(network).to(memory_format=torch.channels_last)
 
     def extract(self, network: nn.Module, images: Tensor) -> FeatureOutputs:

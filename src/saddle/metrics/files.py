@@ -13,7 +13,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from saddle.data.files import damaged, reading
 from saddle.errors import InputError
+
+REMEDY = "name another file, or delete it"  # for weights that are damaged, or something else
 
 
 class WeightsFile:
@@ -73,20 +76,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: if the file cannot be read, holds something else, or a tensor that is not finite.
     """
-    damaged = f"the weights {path} are damaged or of another format: delete the file"
-    try:
+    with reading(path, REMEDY):
         loaded: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except Exception as error:  # whatever a damaged pickle or archive raises
-        raise InputError(damaged) from error
     for wrapping in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapping), Mapping):
             loaded = loaded[wrapping]
     if not isinstance(loaded, Mapping) or not all(isinstance(x, Tensor) for x in loaded.values()):
-        raise InputError(damaged)
+        raise damaged(path, "no dictionary of tensors", REMEDY)
     if not all(bool(x.isfinite().all()) for x in loaded.values() if x.is_floating_point()):
         raise InputError(f"the weights {path} are not finite: delete the file")
     return {str(name).removeprefix("module."): x for name, x in loaded.items()}

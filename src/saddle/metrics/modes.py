@@ -10,17 +10,28 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor
 
+from saddle.data.mixtures import Centres
 from saddle.errors import InputError
 from saddle.metrics.base import GatheringMetric, require_images
 
 Points = Tensor | Sequence[Sequence[float]]
 
 
-class NearestCentre:
+class Assignment:
+    """To which of `modes` modes a sample belongs."""
+
+    modes: int
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """Samples [N, ...] to modes, int64 [N] from 0 on, or -1 for a sample that belongs to none."""
+        raise NotImplementedError
+
+
+class NearestCentre(Assignment):
     """Points belong to the nearest centre, if they are within `deviations` standard deviations of it.
 
     Args:
-        centres: [modes, dims].
+        centres: those of a mixture, or points [modes, dims].
         sigma: standard deviation along each axis.
         deviations: 3 is published for mixtures in the plane (Srivastava et al. 2017; Lin et al. 2018).
 
@@ -28,13 +39,14 @@ class NearestCentre:
         InputError: if the data have no centres.
     """
 
-    def __init__(self, centres: Points | None, sigma: float | None, deviations: float = 3.0):
+    def __init__(self, centres: Centres | Points | None, sigma: float | None, deviations: float = 3.0):
         if centres is None or sigma is None:
             raise InputError(
                 "metrics=modes reads the centres of data=ring or data=grid, and there are none: choose other metrics, "
                 "or leave metrics away to score a run by its own"
             )
-        self.centres, self.radius = torch.as_tensor(centres).float(), deviations * sigma
+        points = centres.points() if isinstance(centres, Centres) else centres
+        self.centres, self.radius = torch.as_tensor(points).float(), deviations * sigma
         self.modes = len(self.centres)
 
     def __call__(self, samples: Tensor) -> Tensor:
@@ -55,14 +67,13 @@ class ModeCoverage(GatheringMetric):
     States are sums: counts of the modes, and of all samples.
 
     Args:
-        assignment: of samples [N, ...] to modes, int64 [N] from 0 on, or -1 for a sample that belongs to none; its
-            attribute `modes` says how many modes there are.
+        assignment: of samples to modes.
     """
 
     counts: Tensor
     seen: Tensor
 
-    def __init__(self, assignment: Any, **kwargs: Any):
+    def __init__(self, assignment: Assignment, **kwargs: Any):
         super().__init__(**kwargs)
         self.assignment = assignment
         self.add_state("counts", torch.zeros(assignment.modes, dtype=torch.int64), dist_reduce_fx="sum")

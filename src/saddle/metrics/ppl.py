@@ -25,9 +25,6 @@ SPACES = ("auto", "z", "w")
 SAMPLINGS = ("end", "full")
 
 
-Distance = Callable[[Tensor, Tensor], Tensor]  # squared, between images [N, C, H, W] in [-1, 1]: [N]
-
-
 class FeatureDistance(nn.Module):
     """The squared Euclidean distance between the features of two images.
 
@@ -133,7 +130,7 @@ class PerceptualPathLength(ModelMetric):
 
     def __init__(
         self,
-        distance: Distance,
+        distance: nn.Module,
         epsilon: float = 1e-4,
         space: str = "auto",
         sampling: str = "end",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from saddle.config.folders import EXTENSIONS
+from saddle.config.folders import EXTENSIONS, walk_images
+from saddle.data.files import reading
 from saddle.data.sets import ImageSet
 from saddle.errors import InputError
+from saddle.image_files import open_image, read_bytes
 from saddle.images import to_data
 from saddle.metrics.cache import digest
 from saddle.metrics.features import check_images
@@ -99,11 +99,11 @@ class ArraySource(ImageSource):
 
 
 class FolderSource(ImageSource):
-    """The image files under a folder, in the order of their paths."""
+    """The image files under a folder, turned upright, in the order of their paths."""
 
     def __init__(self, folder: Path):
         self.name = str(folder)
-        self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in EXTENSIONS)
+        self.files = sorted(walk_images(folder))
         if not self.files:
             raise InputError(f"{folder} holds no images ({', '.join(sorted(EXTENSIONS))})")
         first = _open(self.files[0])
@@ -117,7 +117,7 @@ class FolderSource(ImageSource):
         images = [self._read(file) for file in self.files[start:stop]]
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), None
 
-    def _read(self, file: Path) -> np.ndarray:
+    def _read(self, file: str) -> np.ndarray:
         pixels = _open(file)
         if pixels.shape[:2] != self.shape:
             raise InputError(
@@ -131,9 +131,8 @@ class FolderSource(ImageSource):
         """A hash of the files, undecoded, in their order."""
         total = hashlib.sha256()
         for path in self.files:
-            with open(path, "rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-        return digest("folder", self.grey, self.shape, total.hexdigest())
+            total.update(hashlib.sha256(read_bytes(path)).digest())
+        return digest("folder of upright images", self.grey, self.shape, total.hexdigest())
 
 
 def open_images(path: str | Path) -> ImageSource:
@@ -143,12 +142,9 @@ def open_images(path: str | Path) -> ImageSource:
         return FolderSource(path)
     if not path.is_file():
         raise InputError(f"there is no file or folder {path}: check the path")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name in ("images", "arr_0", "labels")}
-            found = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    except (ValueError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a readable npz file of plain arrays: {error}") from error
+    with reading(path, "give an npz file of plain arrays"), np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files if name in ("images", "arr_0", "labels")}
+        found = {name: torch.from_numpy(array) for name, array in arrays.items()}
     pixels, labels = found.get("images", found.get("arr_0")), found.get("labels")
     if pixels is None:
         raise InputError(f"{path} holds no array called images")
@@ -164,12 +160,9 @@ def open_images(path: str | Path) -> ImageSource:
     return ArraySource(images, None if labels is None else labels.long(), str(path))
 
 
-def _open(file: Path) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return np.array(image.convert("L" if image.mode in ("1", "L", "LA", "I", "I;16", "F") else "RGB"))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        raise InputError(f"{file} is not a readable image: remove or repair it") from error
+def _open(file: str) -> np.ndarray:
+    image = open_image(file)
+    return np.array(image.convert("L" if image.mode in ("1", "L", "LA", "I", "I;16", "F") else "RGB"))
 
 
 def _size(shape: tuple[int, ...]) -> str:

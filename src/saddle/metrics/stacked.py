@@ -9,6 +9,7 @@ from saddle.data.base import DataModule
 from saddle.data.stacked import CLASSES, Stacked
 from saddle.errors import InputError
 from saddle.metrics.features import ClassifierExtractor
+from saddle.metrics.modes import Assignment
 
 
 class SinglesClassifier(ClassifierExtractor):
@@ -26,9 +27,8 @@ class SinglesClassifier(ClassifierExtractor):
         super().prepare(singles)
 
 
-class ClassesOfChannels(nn.Module):
-    """The classes that a classifier sees in the channels, read as one number: 100 a + 10 b + c; an assignment of
-    `saddle.metrics.modes.ModeCoverage`.
+class ClassesOfChannels(nn.Module, Assignment):
+    """The classes that a classifier sees in the channels, read as one number: 100 a + 10 b + c.
 
     No sample is without a mode. The classifier's mistakes fall on modes that have no sample: with an error of 1 % in
     each channel, one that is missing among modes of equal frequency still gets .03 of it (27 neighbours, .01 / 9 each).

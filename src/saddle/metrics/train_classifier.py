@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from saddle.config.compose import CONF
+from saddle.config.instantiate import instantiate
 from saddle.data.base import DataModule
 from saddle.data.sets import ImageSet
 from saddle.errors import InputError
 from saddle.metrics import classifier
 
-CONFIGS = Path(__file__).parents[3] / "conf"
 _MOST = 200_000  # images that are held in memory for training
 _UNSEEN = 10  # where there is no test set, every tenth image is kept for the accuracy
 
@@ -65,16 +66,15 @@ def _read(images: ImageSet, chunk: int = 1000) -> tuple[Tensor, Tensor]:
 def main(arguments: Sequence[str]) -> int:
     """Compose the data's configuration, train, write, and print the accuracy."""
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
 
     out = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     overrides = [argument for argument in arguments if not argument.startswith("out=")]
     names = [argument.removeprefix("data=") for argument in overrides if argument.startswith("data=")]
     if not names:
         raise InputError("say which data: python -m saddle.metrics.train_classifier data=fashion_mnist")
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
         config = compose("train", overrides=overrides)
-    datamodule = instantiate(config.data)
+    datamodule = instantiate(config.data, DataModule)
     datamodule.prepare_data()
     datamodule.setup()
     path = Path(out[0]) if out else classifier.WEIGHTS / f"{names[0]}.safetensors"

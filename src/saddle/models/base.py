@@ -277,6 +277,15 @@ class GAN(LightningModule):
         """Take the share of this process, now that the others are known."""
         self.share = Share.of_this_process(self.share.batch_size, self.facts.accumulate)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Cut a player's gradient; an optimiser that would unscale it itself (16-mixed) has it unscaled before."""
+        if self.optimisers.gradient_clip_val is None:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)
+        self.optimisers.clip(optimizer)
+
     def on_train_end(self) -> None:
         """Learn of a bad last step, which a GPU tells only afterwards."""
         self.guard.check()
@@ -350,8 +359,9 @@ class GAN(LightningModule):
             NonFinite: if the step before was bad, as a GPU tells only afterwards; then nothing is written.
         """
         self.guard.check()
-        own = {"iteration": self.iteration, "skipped": self.skipped, **self._sums().state_dict()}
-        checkpoint["saddle"] = own
+        own: dict[str, Any] = {"iteration": self.iteration, "skipped": self.skipped}
+        own |= {"scores": dict(self.scores), "warnings": list(self.warnings)}
+        checkpoint["saddle"] = own | self._sums().state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what `on_save_checkpoint` kept."""
@@ -359,6 +369,8 @@ class GAN(LightningModule):
         self.iteration = own["iteration"]
         self._tracker.load_state_dict(own, self.device)
         self.guard.skipped = own.get("skipped", 0)
+        self.scores.update(own.get("scores", {}))
+        self.warnings[:] = own.get("warnings", [])
 
     # ---- samples ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from saddle.augment import NoAugment
 from saddle.config.instantiate import instantiate
+from saddle.data.base import DataModule
 from saddle.data.unpaired import Unpaired
 from saddle.distributed import all_gather, rank
 from saddle.errors import InputError
@@ -291,7 +292,7 @@ class CycleGAN(GAN):
         """
         data = getattr(self._trainer, "datamodule", None)
         if data is None and self.rules.inputs is not None:
-            data = instantiate(self.rules.inputs)
+            data = instantiate(self.rules.inputs, DataModule)
         if not isinstance(data, Unpaired):
             raise InputError(
                 "model=cyclegan translates between two domains: choose data=unpaired_digits, or data=unpaired_folder "

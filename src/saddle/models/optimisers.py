@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": lambda p, lr, beta1, beta2, eps: torch.optim.Adam(p, lr, (float(beta1), float(beta2)), eps, fused=True),
@@ -24,6 +24,7 @@ class Optimisers:
         name: "adam", "rmsprop" (beta2 is its smoothing constant) or "sgd" (beta1 is its momentum).
         g_lr, d_lr: learning rates of G and D.
         beta1, beta2, eps: constants of the optimiser.
+        gradient_clip_val: the norm to which the gradient of each player is cut; None: it is not.
 
     Attributes:
         factor: of both learning rates, beside what they are set to.
@@ -38,6 +39,7 @@ class Optimisers:
     beta1: float = 0.5
     beta2: float = 0.999
     eps: float = 1e-8
+    gradient_clip_val: float | None = None
     factor: float = field(default=1.0, init=False)
     made: dict[str, torch.optim.Optimizer] = field(default_factory=dict, init=False, repr=False)
 
@@ -64,7 +66,18 @@ class Optimisers:
                 if "alpha" in group:  # RMSprop's
                     group["alpha"] = self.beta2
 
+    def clip(self, optimiser: torch.optim.Optimizer) -> None:
+        """Cut the gradient that a player is about to learn from; that of another optimiser stays."""
+        if self.gradient_clip_val is not None and optimiser in self.made.values():
+            gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+            torch._foreach_mul_(gradients, clip_factor(gradients, self.gradient_clip_val))
+
     def forget(self) -> None:
         """Drop the moments."""
         for optimiser in self.made.values():
             optimiser.state.clear()
+
+
+def clip_factor(gradients: list[Tensor], limit: float) -> Tensor:
+    """What makes the norm of all gradients together at most `limit` (Pascanu et al. 2013), 0-d and at most 1."""
+    return (limit / torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))).clamp(max=1.0)

@@ -15,6 +15,7 @@ from saddle.discriminator import Discriminator
 from saddle.distributed import all_reduce, is_distributed, world_size
 from saddle.errors import InputError
 from saddle.models.base import GAN, Reals, Rules
+from saddle.models.optimisers import clip_factor
 from saddle.networks.norm import power_iterate
 from saddle.penalties import Penalty, due
 from saddle.turn import Judge, MicroBatch, Turn, Verdict
@@ -147,7 +148,7 @@ class Unrolled(GAN):
             if p in optimizer.state
         }
         constants = {"beta1": optimisers.beta1, "beta2": optimisers.beta2, "eps": optimisers.eps}
-        return Descent(STEP_RULES[optimisers.name], lr, present, constants)
+        return Descent(STEP_RULES[optimisers.name], lr, present, constants, optimisers.gradient_clip_val)
 
 
 class Within(nn.Module):
@@ -249,16 +250,21 @@ class Descent:
         lr: learning rate.
         state: of each parameter by name, as torch's optimiser of the same name keeps it; followed along.
         options: beta1, beta2 and eps, as `saddle.models.optimisers.Optimisers` has them.
+        gradient_clip_val: as there.
     """
 
     rule: StepRule
     lr: float
     state: dict[str, Tensors]
     options: Options
+    gradient_clip_val: float | None = None
 
     def step(self, parameters: Tensors, gradients: Tensors) -> Tensors:
         """The parameters after a step; one without a gradient stays."""
         after = dict(parameters)
+        if self.gradient_clip_val is not None:
+            factor = clip_factor([*gradients.values()], self.gradient_clip_val)
+            gradients = {name: factor * gradient for name, gradient in gradients.items()}
         for name, gradient in gradients.items():
             direction, self.state[name] = self.rule(gradient, self.state.get(name, {}), self.options)
             after[name] = parameters[name] - self.lr * direction

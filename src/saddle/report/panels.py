@@ -72,7 +72,7 @@ single images jumps along them.
 """
 SENSITIVITY = """
 Importance and correlation are W&B's, over all runs that are shown, seeds among them. Intervals, tests and diverged runs
-are in the report that `python src/report.py sweep=DIR` makes of the folder.
+are in the report that `saddle report sweep=DIR` makes of the folder.
 """
 HEALTH = """
 Diversity is 1 where samples differ from each other as real images do, and near 0 after a mode collapse. Gradient norms

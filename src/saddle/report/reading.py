@@ -87,7 +87,7 @@ class Run:
         if self.diverged:
             return math.nan
         if is_number(final):
-            return float(final) if math.isfinite(final) else math.nan
+            return float(final)
         values = self.curves.get(name, ((), ()))[1]
         return values[-1] if values else math.nan
 
@@ -162,9 +162,9 @@ def read_run(path: Path, sweep: Path, score: str = "eval/frechet") -> Run:
     grids = sorted(path.glob("samples/*.png"))
     return Run(
         folder=path,
-        name=str(path.relative_to(sweep)),
+        name=str(plain(str(path.relative_to(sweep)))),
         config=flatten(read_yaml(path / "config.yaml")),
-        results=read_json(path / "results.json"),
+        results={key: plain(value) for key, value in read_json(path / "results.json").items()},
         curves=read_curves(path / "metrics.csv", score),
         grid=grids[-1] if grids else None,
     )
@@ -193,7 +193,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             if block not in _blocks:
                 _blocks[block] = yaml.load(block, Loader)
             found |= _blocks[block] or {}
-    except (OSError, ValueError, TypeError, yaml.YAMLError):
+    except Exception:  # of many kinds, as many as there are ways to be no such file
         return {}
     return {str(key): value for key, value in found.items()}
 
@@ -202,7 +202,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A mapping from a JSON file; empty if there is none or it is broken."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -211,18 +211,18 @@ def read_curves(path: Path, score: str) -> dict[str, Curve]:
     """The losses and scores of a metrics.csv by column; a last row that a crash cut short is left out."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        rows = [*csv.reader(text[: text.rfind("\n") + 1].splitlines())]
+    except (OSError, ValueError, csv.Error):
         return {}
-    rows = csv.reader(text[: text.rfind("\n") + 1].splitlines())
-    header = next(rows, [])
+    header = rows[0] if rows else []
     wanted = [(i, name) for i, name in enumerate(header) if name.startswith("eval/") or name in (score, *LOSSES)]
     curves: dict[str, Curve] = {name: ([], []) for _, name in wanted}
-    for row in rows:
-        if len(row) != len(header) or not row[0].isdigit():
+    for row in rows[1:]:
+        if len(row) != len(header) or not re.match(r"[0-9]{1,15}$", "".join(row[:1])):
             continue
         for i, name in wanted:
             with suppress(ValueError):  # an empty field is no number
-                if math.isfinite(value := float(row[i])):
+                if shown(value := float(row[i])):
                     curves[name][0].append(int(row[0]))
                     curves[name][1].append(value)
     return {name: curve for name, curve in curves.items() if curve[0]}
@@ -235,7 +235,19 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            flat[f"{prefix}{name}"] = "+".join(map(str, value)) or "none"
+            flat[f"{prefix}{name}"] = plain("+".join(map(str, value)) or "none")
         else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+            flat[f"{prefix}{name}"] = plain(value)
+    return {str(plain(name)): value for name, value in flat.items()}
+
+
+def shown(value: float) -> bool:
+    """Whether a number is one that can be drawn: neither infinite, nor so large that its square would be."""
+    return abs(value) < 1e100
+
+
+def plain(value: Any) -> Any:
+    """None, a truth value or a number as they are; anything else as text that every file and font takes."""
+    if value is None or isinstance(value, bool) or (is_number(value) and shown(value)):
+        return value
+    return str(value).encode("utf-8", "replace").decode()

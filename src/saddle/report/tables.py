@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from saddle.report.settings import label
 from saddle.report.statistics import share_interval
 from saddle.report.study import Study
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula; settings and errors are whatever a run's files say
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
 FAILURES = ("over", "diverged", "collapsed", "failed")  # over: runs that ended in whatever way
 
 
@@ -33,12 +36,18 @@ def write_tables(study: Study, by: int | None, folder: Path) -> None:
 
 
 def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file; None and NaN as nothing."""
+    """Write a CSV file."""
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(head)
-        writer.writerows([["" if v is None or v != v else float(v) if isinstance(v, np.floating) else v for v in row]
-                          for row in rows])  # fmt: skip
+        csv.writer(file, lineterminator="\n").writerows([*map(cell, row)] for row in (head, *rows))
+
+
+def cell(value: Any) -> Any:
+    """A value of a CSV file: None and NaN as nothing; a text that spreadsheets would compute begins with a quote."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, str) and value.startswith(FORMULA) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return float(value) if isinstance(value, np.floating) else value
 
 
 def run_rows(study: Study) -> Iterable[Sequence[Any]]:

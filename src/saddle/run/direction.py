@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from saddle.config.check import logged
+from saddle.config.compose import CONF
 
-CONF = Path(__file__).parents[3] / "conf"
 SPEEDS = frozenset({"images_per_second"})  # what a run logs of itself, without any yaml
 
 

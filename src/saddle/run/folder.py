@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from saddle.config.check import length
+from saddle.config.instantiate import refuse_foreign, refuse_resolvers
 from saddle.errors import InputError
 from saddle.run.status import describe
 
@@ -26,7 +27,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when all is written: a reader, or a crash, sees the old or the new."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "wb") as file:
+        beside.unlink(missing_ok=True)  # of a process that was killed, or a link that would be followed
+        with open(beside, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -45,6 +47,19 @@ def write_atomic(path: Path, text: str) -> None:
     """Replace a text file at once."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise an InputError if a link in a folder, at any depth, leads out of it: what is written there would follow it.
+
+    W&B's own folder is left out; it links to its log.
+    """
+    inside = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise InputError(f"{path} is a link out of the folder, and would be written to: put the file there")
+        folders[:] = [name for name in folders if name != "wandb"]
 
 
 def make_unique(path: Path) -> Path:
@@ -84,10 +99,10 @@ class RunFolder:
         write_atomic(self.config_file, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
     def config(self) -> DictConfig:
-        """The config of the run.
+        """The config of the run, all of whose values are plain.
 
         Raises:
-            InputError: if there is none, or it cannot be read.
+            InputError: if there is none, it cannot be read, or a value would have to be resolved.
         """
         if not self.config_file.is_file():
             raise InputError(f"{self.path} is not a run folder: it has no config.yaml")
@@ -98,6 +113,20 @@ class RunFolder:
             raise InputError(f"{self.config_file} cannot be read: {reason}") from None
         if not isinstance(config, DictConfig):
             raise InputError(f"{self.config_file} is not the config of a run")
+        refuse_resolvers(OmegaConf.to_container(config), self.config_file)
+        return config
+
+    def config_to_build(self, trust: Collection[str] = (), replaced: Collection[str] = ()) -> DictConfig:
+        """The config of the run, whoever made it: what is built from it is of this code, or of packages to `trust`.
+
+        Groups that will be `replaced` may hold anything.
+
+        Raises:
+            InputError: as `config`, and if it names what a folder may not, see `refuse_foreign`.
+        """
+        config = self.config()
+        kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in replaced])
+        refuse_foreign(OmegaConf.to_container(kept), trust, self.config_file)
         return config
 
     def results(self) -> dict[str, Any]:

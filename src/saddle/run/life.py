@@ -19,7 +19,6 @@ from saddle.run.stopwatch import Stopwatch
 from saddle.run.writer import TIMING, CsvWriter
 
 WARM_UP = 3  # iterations of a process that its speed leaves out
-VOTES = {"done": 1.0, "preempted": 1024.0, "interrupted": 1024.0**2}  # sums of under 1024 processes tell them apart
 FRECHET = ("eval/fid", "eval/frechet")
 CLASSES, REAL_CLASSES = "eval/classes", "eval/classes_real"  # exp(entropy of the class histogram), of fake and real
 COLLAPSED_CLASSES = 0.5  # of the real set's
@@ -28,7 +27,8 @@ GRACE_SECONDS = 5.0
 
 
 class Life(Callback):
-    """Ends a run when its iterations are reached, its minutes are up, or a signal came; writes results.json.
+    """Ends a run when its iterations are reached, its minutes are up, a signal or the wish of another callback came
+    (`trainer.should_stop`, as EarlyStopping sets it); writes results.json.
 
     Comes after all callbacks but the Checkpointer. Of several processes each votes in `module.stop_vote`; the module
     hands back the sum, the same everywhere, in `module.stop_votes`, so that all end at the same iteration. Of the
@@ -82,7 +82,7 @@ class Life(Callback):
         signals.arm(True)
         if self.reached(pl_module.iteration) or self.time_is_up():
             trainer.should_stop = True
-        else:
+        elif not trainer.should_stop:
             self.stopwatch.start()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
@@ -97,11 +97,14 @@ class Life(Callback):
             self.log_timing(trainer.loggers, iteration)
         if status := self.end(trainer, pl_module, iteration):
             self.status = status
+            if status != "done":
+                signals.agree(status)
             trainer.should_stop = True
             self.stopwatch.stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take note of the final scores."""
+        """Take note of the final scores, and of a signal that has cut the last evaluation short."""
+        self.status = signals.agreed() or self.status
         self.stopwatch.stop()
         self.see_scores(pl_module)
 
@@ -129,14 +132,15 @@ class Life(Callback):
 
     def end(self, trainer: Trainer, module: Any, iteration: int) -> str | None:
         """How the run ends now, or None; the same on every process."""
-        if self.reached(iteration):
+        if signals.agreed():
+            return signals.agreed()
+        if self.reached(iteration) or trainer.should_stop:
             return "done"
         wish = signals.received() or ("done" if self.time_is_up() else None)
         if trainer.world_size == 1:
             return wish
-        module.stop_vote = VOTES[wish] if wish else 0.0
-        votes = module.stop_votes
-        return next((word for word in ("interrupted", "preempted", "done") if votes >= VOTES[word]), None)
+        module.stop_vote = signals.vote(wish)
+        return signals.elected(module.stop_votes)
 
     def reached(self, iteration: int) -> bool:
         """Whether the run has all its iterations."""

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from numpy.typing import NDArray
 
+from saddle.config.compose import first_line
 from saddle.run.account import logged_in
 from saddle.run.checkpoint import BEST
 from saddle.run.folder import RunFolder
@@ -25,6 +26,7 @@ SWEEP_FILES = ("jobs.json", "multirun.yaml")  # what a sweep folder holds beside
 CHOICES = ("model", "loss", "data", "experiment", "study")  # what a run is tagged by
 SUMMARY = ("status", "iterations", "kimg", "seconds", "images_per_second", "peak_memory_bytes", "diverged", "collapsed")
 PARAMETERS = "parameters/"
+PATIENCE = 15.0  # seconds, for W&B to answer when a run begins
 
 
 class WandbRun(WandbLogger):
@@ -73,10 +75,18 @@ class WandbRun(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, begun when first asked for; on other processes than the first a stand-in without effect."""
+        """The W&B run, begun when first asked for; on other processes than the first a stand-in without effect.
+
+        Where W&B does not answer, or refuses the account, it is an offline one.
+        """
         if self._experiment is None:
             options = {k: v for k, v in self._wandb_init.items() if k != "anonymous"}  # Lightning's; wandb warns of it
-            self._experiment = wandb.init(**options)
+            try:
+                self._experiment = wandb.init(**options, settings=wandb.Settings(init_timeout=PATIENCE))
+            except wandb.Error as error:
+                print(f"Weights & Biases: {first_line(error)[:200]}: the run goes on offline", flush=True)
+                wandb.teardown()  # its service keeps the id of the run that did not begin
+                self._experiment = wandb.init(**{**options, "mode": "offline"})
             id_file(self.folder.path).write_text(self._experiment.id)  # W&B's agent has chosen its own
         return self._experiment
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config.check import length
-from saddle.config.instantiate import instantiate
 from saddle.run import build
 from saddle.run.checkpoint import AtomicCheckpointIO, Checkpointer, find_resumable, load_checkpoint, refuse_other_model
 from saddle.run.folder import RunFolder
-from saddle.run.launch import is_first_process
+from saddle.run.launch import cluster_environment, is_first_process
 from saddle.run.life import Life
 from saddle.run.writer import CsvWriter
 
@@ -29,13 +29,14 @@ def train(cfg: DictConfig, folder: RunFolder) -> str:
     life = Life(folder, iterations, minutes, cfg.log_every)
     checkpointer = Checkpointer(folder.checkpoints, cfg.checkpoint.every, cfg.checkpoint.monitor, cfg)
     callbacks = [*build.build_callbacks(cfg, folder.path), life, checkpointer]
-    loggers = [CsvWriter(folder.path), *(instantiate(node, folder=str(folder.path)) for node in cfg.logger.values())]
-    trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO()])
+    loggers = [CsvWriter(folder.path), *build.build_loggers(cfg, folder.path)]
+    trainer = build.build_trainer(cfg, folder.path, callbacks, loggers, [AtomicCheckpointIO(), cluster_environment()])
     checkpoint = find_resumable(folder.checkpoints)
     if checkpoint is not None:
         refuse_other_model(load_checkpoint(checkpoint), model, checkpoint)
+    options: Any = OmegaConf.to_container(cfg, resolve=True)
     for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        logger.log_hyperparams(options)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if is_first_process():
         print("\n".join(summary(folder)), flush=True)

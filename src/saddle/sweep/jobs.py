@@ -15,6 +15,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from saddle.config.ranges import is_int
 from saddle.errors import InputError
 from saddle.run.folder import RunFolder, write_atomic
 from saddle.run.launch import RUN_DIR
@@ -40,11 +41,30 @@ def job_name(number: int, overrides: list[str]) -> str:
 
 @dataclass
 class Job:
-    """One job: the name of its folder, its overrides, and the number of its processes."""
+    """One job: the name of its folder in the sweep folder, its overrides, and the number of its processes.
+
+    Raises:
+        InputError: for a folder that would be elsewhere, and for anything else of another type, as files may hold.
+    """
 
     folder: str
     overrides: list[str]
     processes: int = 1
+
+    @classmethod
+    def read(cls, found: Any) -> Job:
+        """The job that a file holds."""
+        try:
+            return cls(**found)
+        except TypeError:
+            raise InputError(f"{found} is no job") from None
+
+    def __post_init__(self) -> None:
+        words = [self.folder, *self.overrides] if isinstance(self.overrides, list) else [None]
+        if not all(isinstance(word, str) for word in words) or not is_int(self.processes) or self.processes < 1:
+            raise InputError(f"{asdict(self)} is no job")
+        if self.folder in ("", ".", "..") or not set(self.folder).isdisjoint("/\\\0"):
+            raise InputError(f"{self.folder!r} is no name of a job's folder: it must be inside the sweep folder")
 
 
 @dataclass
@@ -54,10 +74,12 @@ class Sweep:
     Args:
         folder: holds one run folder per job.
         script: the script that a job runs.
-        flags: further arguments of the script.
+        flags: what of the command line says where configs are.
         at_once: jobs that run at the same time.
         jobs: all jobs so far.
-        place: the config of where they run; None for this machine.
+        launcher: what of the command line says where jobs run.
+        place: the config that this makes; None for this machine.
+        trust: what the configs of jobs may name, beside what any folder's config may.
         lock: the descriptor of the lock, while this process holds it.
     """
 
@@ -66,27 +88,32 @@ class Sweep:
     flags: list[str] = field(default_factory=list)
     at_once: int = 1
     jobs: list[Job] = field(default_factory=list)
+    launcher: list[str] = field(default_factory=list)
     place: dict[str, Any] | None = None
+    trust: list[str] = field(default_factory=list)
     lock: int | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, path: str | Path, script: str) -> Sweep:
-        """The sweep in a folder.
+        """The sweep in a folder, which anybody may have made: neither its place nor trust comes from there.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is none, or a job of it is no job.
         """
         folder = Path(path)
         try:
             found = json.loads((folder / LIST).read_text(encoding="utf-8"))
-            listed = [Job(**job) for job in found["jobs"]]
-            return cls(folder, script, found["flags"], found["at_once"], listed, found.get("place"))
+            listed = [Job.read(job) for job in found["jobs"]]
+            said = [[*map(str, found[key])] for key in ("flags", "launcher")]
+            return cls(folder, script, said[0], int(found["at_once"]), listed, said[1])
+        except InputError as error:
+            raise InputError(f"{folder / LIST}: {error}") from None
         except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{folder} is not a sweep folder: it has no readable {LIST}") from None
+            raise InputError(f"{folder} is not a sweep folder: it has no {LIST} that this code can read") from None
 
     def save(self) -> None:
         """Write the list of jobs, so that the sweep can be resumed."""
-        listed = {"flags": self.flags, "at_once": self.at_once, "place": self.place}
+        listed = {"flags": self.flags, "launcher": self.launcher, "at_once": self.at_once}
         jobs = [asdict(job) for job in self.jobs]
         write_atomic(self.folder / LIST, json.dumps({**listed, "jobs": jobs}, indent=2) + "\n")
 
@@ -125,7 +152,8 @@ class Sweep:
         run = self.run_folder(job)
         head = [sys.executable, self.script, *self.flags]
         if run.config_file.exists():
-            return [*head, f"resume={quoted(run.path)}", "hydra.mode=RUN"]
+            trust = [f"trust=[{','.join(map(quoted_text, self.trust))}]"] if self.trust else []
+            return [*head, f"resume={quoted(run.path)}", *trust, "hydra.mode=RUN"]
         return [*head, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={quoted(run.path)}"]
 
     def environment(self, job: Job) -> dict[str, str]:
@@ -139,4 +167,9 @@ class Sweep:
 
 def quoted(path: Path) -> str:
     """A path as a value on Hydra's command line."""
-    return QuotedString(str(path.resolve()), Quote.single).with_quotes()
+    return quoted_text(str(path.resolve()))
+
+
+def quoted_text(text: str) -> str:
+    """A text as a value on Hydra's command line."""
+    return QuotedString(text, Quote.single).with_quotes()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import ValueType
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -17,7 +19,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config.check import check_sweep, checked, processes, warnings_of
-from saddle.config.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of
+from saddle.config.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of, within
+from saddle.config.instantiate import foreign
 from saddle.errors import InputError
 from saddle.run.folder import make_unique
 from saddle.run.status import DONE, FAILED
@@ -109,8 +112,12 @@ def discard_unused(folder: Path, new: Sequence[Path]) -> None:
 def composer_of(hydra_config: DictConfig) -> tuple[Composer, list[str]]:
     """A composer of the configs that Hydra runs on, and the overrides of Hydra that every job needs."""
     conf = next(source.path for source in hydra_config.runtime.config_sources if source.provider == "main")
-    kept = [text for text in hydra_config.overrides.hydra if text.startswith("hydra.searchpath")]
-    return Composer(Path(conf), hydra_config.job.config_name), kept
+    return Composer(Path(conf), hydra_config.job.config_name), said(hydra_config.overrides.hydra, "hydra.searchpath")
+
+
+def said(overrides: Sequence[str], key: str) -> list[str]:
+    """Those of a list of overrides that are of a key, or of something in it."""
+    return [text for text in overrides if within(parse(text).key_or_group.replace("/", "."), key)]
 
 
 def this_script() -> str:
@@ -118,11 +125,27 @@ def this_script() -> str:
     return os.path.abspath(sys.argv[0])
 
 
+def flags_of(args: Namespace) -> list[str]:
+    """The flags of a command line, as Hydra has read them, that say where its configs are."""
+    given = {"config-path": args.config_path, "config-dir": args.config_dir}
+    flags = [f"--{name}={os.path.abspath(path)}" for name, path in given.items() if path]
+    return flags + ([f"--config-name={args.config_name}"] if args.config_name else [])
+
+
 def new_sweep(hydra_config: DictConfig, at_once: int) -> Sweep:
     """A sweep without jobs, with the flags of this process and the place that Hydra's launcher names."""
-    flags = [text for text in sys.argv[1:] if text.startswith("--config-")]
-    place: Any = OmegaConf.to_container(hydra_config.launcher, resolve=True)
-    return Sweep(Path(hydra_config.sweep.dir), this_script(), flags, at_once, place=place.get("place"))
+    flags = flags_of(get_args_parser().parse_args())
+    flags += said(hydra_config.overrides.hydra, "hydra.searchpath")
+    choice = f"hydra/launcher={hydra_config.runtime.choices['hydra/launcher']}"  # a study's too
+    typed = [text for text in said(hydra_config.overrides.hydra, "hydra.launcher") if text != choice]
+    launcher = [choice, *typed] if typed or not choice.endswith("=processes") else []
+    return Sweep(Path(hydra_config.sweep.dir), this_script(), flags, at_once, [], launcher, place_in(hydra_config))
+
+
+def place_in(hydra_config: DictConfig) -> dict[str, Any] | None:
+    """The config of where jobs run that Hydra's launcher has; None for this machine."""
+    launcher: Any = OmegaConf.to_container(hydra_config.launcher, resolve=True)
+    return launcher.get("place")
 
 
 class Processes(Launcher):
@@ -154,7 +177,7 @@ class Processes(Launcher):
         given = [parse(text) for text in hydra_config.overrides.task]
         swept = {override.key_or_group for override in given if override.is_sweep_override()}
         swept |= set(hydra_config.sweeper.get("params") or {})  # a study's
-        batch, at_once = [], 1
+        batch, at_once, trust = [], 1, set[str]()
         warnings: dict[str, None] = {}
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             try:
@@ -163,12 +186,16 @@ class Processes(Launcher):
                 raise InputError(f"job {number} ({' '.join(overrides)}): {error}") from None
             warnings |= dict.fromkeys(warnings_of(config))
             varied = [text for text in overrides if parse(text).key_or_group in swept]
-            batch.append(Job(job_name(number, varied), [*kept, *overrides], processes(config) or 1))
+            batch.append(Job(job_name(number, varied), list(overrides), processes(config) or 1))
+            trust |= {name for _, name in foreign(config)}  # the user's own, as the command line is
             at_once = config["study"]["jobs"]
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
         begun = (Path(hydra_config.sweep.dir) / LIST).exists()  # by an earlier batch
-        sweep = Sweep.load(hydra_config.sweep.dir, this_script()) if begun else new_sweep(hydra_config, at_once)
+        sweep = new_sweep(hydra_config, at_once)
+        if begun:
+            sweep.jobs = Sweep.load(sweep.folder, this_script()).jobs
+        sweep.trust = sorted(trust)
         if place_of(sweep.place).queues and sweep.at_once == 1:
             sweep.at_once = max(1, len(batch))
         with sweep.locked():

@@ -1,8 +1,7 @@
 """Where the jobs of a sweep run: on this machine, or where submitit or ray puts them. Free of torch.
 
 Wherever it is, a job is one child process tree of its own, with nothing in its environment from whatever launched its
-parent. A place has `start(sweep, job)`, which returns a `Started`, and `queues`: whether it takes all jobs at once and
-decides itself how many run.
+parent.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from hydra.utils import instantiate
-
+from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
 from saddle.run.status import EXIT_STATUS, FAILED
 from saddle.sweep.gpus import VISIBLE, gpus_here, share
@@ -46,9 +45,19 @@ class Started(Protocol):
         """End it, and wait until it has ended: it may save first, but this machine grants it `GRACE_SECONDS` only."""
 
 
-def place_of(config: dict[str, Any] | None) -> Here | Submitit | Ray:
+class Place(ABC):
+    """Where jobs run; `queues` says whether it takes all jobs at once and decides itself how many run."""
+
+    queues: bool
+
+    @abstractmethod
+    def start(self, sweep: Sweep, job: Job) -> Started:
+        """Start a job."""
+
+
+def place_of(config: dict[str, Any] | None) -> Place:
     """The place that a launcher's config describes; this machine for None."""
-    return Here() if config is None else instantiate(config)
+    return Here() if config is None else instantiate(config, Place)
 
 
 # ------------------------------------------------------------------------------------------------------- this machine
@@ -101,7 +110,7 @@ class Tree(Started):
             return True
 
 
-class Here:
+class Here(Place):
     """This machine. Jobs that run at once share its GPUs out."""
 
     queues = False
@@ -200,7 +209,7 @@ class Elsewhere(Started):
             self.future.result()
 
 
-class Submitit:
+class Submitit(Place):
     """What submitit serves: a SLURM `cluster` ("slurm"), or processes of this machine that stand in for one ("local").
 
     Its parameters are those of `submitit.AutoExecutor.update_parameters`; what is None is left out.
@@ -232,7 +241,7 @@ class Submitit:
         )
 
 
-class Ray:
+class Ray(Place):
     """A ray cluster, or this machine where there is none.
 
     Args:

@@ -10,6 +10,7 @@ from saddle.run import signals
 from saddle.run.folder import RunFolder
 from saddle.run.status import DONE, EXIT_STATUS, PRUNED, Preempted
 from saddle.sweep.jobs import FINISHED, Job, Sweep
+from saddle.sweep.outcome import outcome
 from saddle.sweep.places import POLL_SECONDS, Started, place_of
 
 STATUS_OF_EXIT = {code: status for status, code in EXIT_STATUS.items()}
@@ -17,7 +18,15 @@ STATUS_OF_EXIT |= {-signal.SIGINT: "interrupted", -signal.SIGTERM: "preempted"}
 
 
 class Plan:
-    """Which jobs run: these, in order. A search decides as it goes."""
+    """Which jobs run: these, in order. A search decides as it goes.
+
+    Attributes:
+        score: what the jobs are compared by in the end; None: see `outcome`.
+        higher: whether more of this score is better.
+    """
+
+    score: str | None = None
+    higher = False
 
     def __init__(self, jobs: Sequence[Job]):
         self.waiting, self.total = list(jobs), len(jobs)
@@ -38,7 +47,9 @@ class Plan:
 
 
 def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
-    """Run jobs, at most `sweep.at_once` at a time, and say on the terminal how each ends. The caller holds the lock.
+    """Run jobs, at most `sweep.at_once` at a time, and say on the terminal how each ends, and in the end all of them.
+
+    The caller holds the lock.
 
     A signal to this process is handed on to the running jobs, which save and end; no further job starts.
 
@@ -89,6 +100,7 @@ def run_jobs(sweep: Sweep, plan: Plan) -> list[Job]:
         plan.close()
     if told:
         raise KeyboardInterrupt if told == "interrupted" else Preempted
+    print(*outcome(sweep, plan.score, plan.higher), sep="\n", flush=True)
     return failed
 
 

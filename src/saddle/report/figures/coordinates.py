@@ -15,7 +15,7 @@ from saddle.report.study import Study
 
 
 def parallel(study: Study) -> Figure | None:
-    """Every run a line through its settings to its score."""
+    """Every run a line through its settings to its score, the best of which is on top."""
     rows = [i for i in study.rows if np.isfinite(study.scores[i])]
     if not rows or not study.settings:
         return None
@@ -24,7 +24,7 @@ def parallel(study: Study) -> Figure | None:
     low, high = float(compared.min()), float(compared.max())
     heights = np.array([[axis_height(study.settings[j], study.values[i][j]) for j in order] for i in rows], dtype=float)
     final = (compared - low) / (high - low or 1)
-    lines = np.concatenate([heights, final[:, None]], axis=1)
+    lines = np.concatenate([heights, (final if study.higher else 1 - final)[:, None]], axis=1)
     spread = 0.012 if len(rows) < 100 else 0.035  # so that lines that share levels stay visible
     lines[:, :-1] += spread * np.sin(2.4 * np.arange(len(rows)))[:, None]
     draw = study.best_first(study.scores[rows])[::-1]
@@ -40,7 +40,7 @@ def parallel(study: Study) -> Figure | None:
         axis_labels(axes, position, study.settings[j])
     axes.vlines(x, 0, 1, color="#9a9a9a", lw=0.8, zorder=3)
     for height in np.linspace(0, 1, 5):
-        value = study.unscale(low + height * (high - low))
+        value = study.unscale(low + (height if study.higher else 1 - height) * (high - low))
         axes.annotate(compact(value), (x[-1], height), (5, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_xlim(-0.35, x[-1] + 0.3)
     axes.set_ylim(-0.06, 1.06)

@@ -8,19 +8,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
+from saddle.errors import InputError
+from saddle.image_files import open_image
 from saddle.report.figures import style
 from saddle.report.reading import LOSSES, Curve, Run
 from saddle.report.study import Study
 
 CURVES = 240  # training curves drawn one by one
+STRETCH = 3.0  # how much longer than without its most extreme values an axis may be
+LINEAR = 10.0  # losses up to this size are drawn to scale, where others are far larger
 
 
 def training_curves(study: Study, by: int | None) -> Figure | None:
     """Score and losses against iterations, coloured by the levels of a setting."""
-    found = {name: {i: run.curves[name] for i, run in enumerate(study.runs) if len(run.curves.get(name, " ")[0]) > 1}
+    found = {name: {i: run.curves[name] for i, run in enumerate(study.runs) if name in run.curves}
              for name in (study.score, *LOSSES)}  # fmt: skip
     drawn = {name: curves for name, curves in found.items() if curves}
     if not drawn:
@@ -31,12 +35,14 @@ def training_curves(study: Study, by: int | None) -> Figure | None:
         several = len(curves) > CURVES
         alpha = float(np.clip(8 / len(curves), 0.12, 0.75))
         for i, (x, y) in [*curves.items()][:: max(1, math.ceil(len(curves) / CURVES))]:
-            axes.plot(x, y, color=colours.get(i, style.ACCENT), lw=0.8, alpha=alpha, rasterized=several)
+            axes.plot(x, y, color=colours.get(i, style.ACCENT), lw=0.8, alpha=alpha, rasterized=several,
+                      marker="o" if len(x) == 1 else None, ms=4)  # fmt: skip
         for n, level in enumerate(study.levels[by] if by is not None else []):
             members = [curves[i] for i in level.rows if i in curves]
             if len(members) >= 2:
                 axes.plot(*median_curve(members), color=style.colour(n), lw=2.2)
-        limit_to_most(axes, np.concatenate([y for _, y in curves.values()]), name == study.score and study.logarithmic)
+        values = np.concatenate([y for _, y in curves.values()])
+        limit_to_most(axes, values, study.logarithmic if name == study.score else None)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid()
         axes.set_xlabel("iteration")
@@ -56,15 +62,26 @@ def median_curve(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(kept), np.array([np.median(values[at]) for at in kept])
 
 
-def limit_to_most(axes: Axes, values: np.ndarray, logarithmic: bool) -> None:
-    """Limits that a few exploding runs do not stretch: the middle 98 per cent of all values."""
-    low, high = np.quantile(values, [0.01, 0.99])
-    if logarithmic and low > 0:
+def limit_to_most(axes: Axes, values: np.ndarray, logarithmic: bool | None) -> None:
+    """An axis that shows all values, or the middle 98 per cent where the rest would stretch it.
+
+    Args:
+        axes: whose vertical axis it is.
+        values: all that is drawn.
+        logarithmic: whether the axis is; None for a loss: to scale around zero, and where it must, logarithmic beyond.
+    """
+    whole, most = np.array([values.min(), values.max()]), np.quantile(values, [0.01, 0.99])
+    ends = most if np.ptp(whole) > STRETCH * np.ptp(most) else whole
+    if logarithmic and ends[0] > 0:
         axes.set_yscale("log")
         style.tidy(axes.yaxis, values)
-        axes.set_ylim(low * 0.85, high * 1.2)
-    elif high > low:
-        axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    elif logarithmic is None and np.abs(ends).max() > 10 * LINEAR:  # a critic that nothing holds
+        axes.set_yscale("symlog", linthresh=LINEAR)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(ends)
+    pad = 0.06 * (high - low) or 1.0
+    axes.set_ylim(*scale.inverted().transform(np.array([low - pad, high + pad])))
 
 
 def crop(run: Run, pixels: int) -> Image.Image | None:
@@ -72,13 +89,12 @@ def crop(run: Run, pixels: int) -> Image.Image | None:
     if run.grid is None:
         return None
     try:
-        with Image.open(run.grid) as opened:
-            image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError):  # SyntaxError: Pillow's word for a broken PNG
+        image = open_image(run.grid).convert("RGB")
+    except InputError:
         return None
     resolution = run.config.get("data.resolution")
     tile = resolution + 2 if isinstance(resolution, int) else 0
-    if tile and (image.width - 2) % tile == 0 and (image.height - 2) % tile == 0:
+    if tile > 2 and (image.width - 2) % tile == 0 and (image.height - 2) % tile == 0:
         side = max(2, pixels // tile) * tile + 2
         return image.crop((0, 0, min(side, image.width), min(side, image.height)))
     return image
@@ -101,11 +117,11 @@ def sample_runs(study: Study, i: int | None, j: int | None, fixed: Mapping[int, 
 
 
 def median_run(study: Study, rows: Sequence[int]) -> Run | None:
-    """Of some runs that with the median score; else the first with samples; None without any."""
+    """Of some runs that with the median score, of an even number the worse; else the first with samples, or None."""
     shown = [i for i in rows if study.runs[i].grid is not None]
     scored = [i for i in shown if np.isfinite(study.newest[i])]
     if scored:
-        return study.runs[scored[study.best_first(study.newest[scored])[(len(scored) - 1) // 2]]]
+        return study.runs[scored[study.best_first(study.newest[scored])[len(scored) // 2]]]
     return study.runs[shown[0]] if shown else None
 
 
@@ -135,8 +151,8 @@ def show_samples(axes: Axes, study: Study, run: Run | None) -> None:
         axes.imshow(np.asarray(image), interpolation="nearest")
     else:
         axes.set_facecolor("#f4f4f4")
-        axes.text(0.5, 0.5, "no samples", ha="center", va="center", transform=axes.transAxes, color=style.SOFT,
-                  fontsize=8)  # fmt: skip
+        axes.text(0.5, 0.5, "unreadable" if run else "no samples", ha="center", va="center",
+                  transform=axes.transAxes, color=style.SOFT, fontsize=8)  # fmt: skip
         axes.set_box_aspect(1)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

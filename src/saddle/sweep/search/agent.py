@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.run.folder import write_atomic
@@ -58,11 +60,13 @@ def write_wandb_sweep(config: DictConfig, arguments: Sequence[str]) -> None:
         InputError: if a cell is wrong.
     """
     space, options, *_ = prepare(config.hydra, arguments)
+    space = replace(space, fixed=(*launcher.flags_of(get_args_parser().parse_args()), *space.fixed))
     folder, script = Path(config.hydra.sweep.dir), Path(launcher.this_script())
     folder.mkdir(parents=True, exist_ok=True)
     program = str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
     path = folder / "wandb_sweep.yaml"
     project, entity = (OmegaConf.select(config, f"logger.wandb.{key}") for key in ("project", "entity"))
+    space = replace(space, fixed=(*launcher.new_sweep(config.hydra, 1).flags, *space.fixed))
     sweep = wandb_sweep(space, options, program, project, entity)
     write_atomic(path, yaml.safe_dump(sweep, sort_keys=False))
     print(f"{path}: start it by `wandb sweep {path}` and run `wandb agent` where it says", flush=True)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import hydra
 from hydra.errors import HydraException
 
 from saddle.config import ranges
 from saddle.config.check import get, unproduced
 from saddle.config.compose import near
+from saddle.config.instantiate import instantiate
 from saddle.errors import InputError
 from saddle.sweep.search.space import Space, Values, optuna
 
@@ -93,17 +93,17 @@ def _objective(entry: Any) -> Objective:
     return objective
 
 
-def make(what: Mapping[str, Any], **more: Any) -> Any:
-    """A sampler or a pruner.
+def make(what: Mapping[str, Any], of: str, **more: Any) -> Any:
+    """A sampler or a pruner, `of` the class of optuna's.
 
     Raises:
         InputError: if it cannot be made.
     """
-    optuna()
+    kinds = {"sampler": optuna().samplers.BaseSampler, "pruner": optuna().pruners.BasePruner}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "experimental"
-            return hydra.utils.instantiate(dict(what), **more)
+            return instantiate(dict(what), kinds[of], **more)
     except HydraException as error:
         raise InputError(f"{what.get('_target_')}: {str(error.__cause__ or error).splitlines()[0]}") from None
 
@@ -116,9 +116,9 @@ def validate(space: Space, options: Options, check: Check) -> int:
     """
     for axis in space.axes:
         axis.distribution()
-    make(options.sampler, seed=options.seed)
+    make(options.sampler, "sampler", seed=options.seed)
     if options.pruner:
-        make(options.pruner)
+        make(options.pruner, "pruner")
     at_once = 1
     for values in space.corners():
         try:

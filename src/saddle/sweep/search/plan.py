@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from saddle.config.check import processes
+from saddle.config.instantiate import foreign
 from saddle.errors import InputError
 from saddle.run.folder import write_atomic
 from saddle.run.status import PRUNED
@@ -42,6 +43,7 @@ class Search(Plan):
     def __init__(self, sweep: Sweep, space: Space, options: Options, check: Check):
         super().__init__([])
         self.sweep, self.space, self.options, self.check = sweep, space, options, check
+        self.score, self.higher = options.objectives[0].score, options.objectives[0].direction == "maximize"
         self.total = options.trials * max(1, len(space.seeds))
         self.open: list[Cell] = []
         self.running: set[str] = set()
@@ -53,7 +55,7 @@ class Search(Plan):
             storage=storages.JournalStorage(storages.journal.JournalFileBackend(str(sweep.folder / JOURNAL))),
             study_name="search",
             directions=[objective.direction for objective in options.objectives],
-            pruner=make(options.pruner) if options.pruner else optuna().pruners.NopPruner(),
+            pruner=make(options.pruner, "pruner") if options.pruner else optuna().pruners.NopPruner(),
             load_if_exists=True,
         )
         self.study.stop = self._stop  # optuna's own works inside its optimize() only
@@ -101,13 +103,20 @@ class Search(Plan):
                 continue
             self.study.sampler = self._sampler()
             trial = optuna().trial.Trial(self.study, frozen._trial_id)
-            listed = [Job(**job) for job in frozen.user_attrs["jobs"]]
-            self._open(Cell(trial, listed, set(frozen.intermediate_values)))
+            self._open(Cell(trial, self._listed(frozen), set(frozen.intermediate_values)))
         self._write_table()
+
+    def _listed(self, trial: Any) -> list[Job]:
+        """The jobs of a trial in the journal, which anybody may have written; an InputError if one is wrong."""
+        listed = [*map(Job.read, trial.user_attrs["jobs"])]
+        for job in listed:
+            if not self.sweep.run_folder(job).config_file.exists():
+                self.check(job.overrides)
+        return listed
 
     def _sampler(self) -> Any:
         """A sampler whose random numbers depend on how many trials there were, so that it needs no stored state."""
-        return make(self.options.sampler, seed=(self.options.seed * 1_000_003 + len(self._trials())) % 2**32)
+        return make(self.options.sampler, "sampler", seed=(self.options.seed * 1_000_003 + len(self._trials())) % 2**32)
 
     def _stop(self) -> None:
         """What a sampler calls that has tried everything: no further cell is asked for."""
@@ -120,7 +129,7 @@ class Search(Plan):
         same = next((t for t in self._trials() if "jobs" in t.user_attrs and t.params == trial.params), None)
         if same:
             print(f"trial {trial.number}: the cell of trial {same.number}", flush=True)
-            listed = [Job(**job) for job in same.user_attrs["jobs"]]
+            listed = self._listed(same)
         else:
             try:
                 listed = self._jobs(trial)
@@ -135,7 +144,9 @@ class Search(Plan):
     def _jobs(self, trial: Any) -> list[Job]:
         """The jobs of a new cell; an InputError if its config is wrong."""
         varied = self.space.jobs(trial.params)
-        count = processes(self.check([*self.space.fixed, *varied[0]])) or 1
+        config = self.check([*self.space.fixed, *varied[0]])
+        self.sweep.trust = sorted({*self.sweep.trust, *(name for _, name in foreign(config))})
+        count = processes(config) or 1
         first = trial.number * len(varied)
         return [Job(job_name(first + i, own), [*self.space.fixed, *own], count) for i, own in enumerate(varied)]
 

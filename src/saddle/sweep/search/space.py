@@ -110,8 +110,8 @@ class Space:
     seeds: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, texts: Sequence[str], kept: Sequence[str] = ()) -> Space:
-        """The space of a list of overrides, of which the last of each key counts; all jobs have those `kept` too.
+    def read(cls, texts: Sequence[str]) -> Space:
+        """The space of a list of overrides, of which the last of each key counts.
 
         Those with several values are axes, but for `seed`, which repeats each cell.
 
@@ -133,7 +133,7 @@ class Space:
             raise InputError(str(error)) from None
         if not axes:
             raise InputError("there is nothing to search: give an option several values, e.g. model.g_lr=1e-4,1e-3")
-        return cls((*kept, *fixed), axes, seeds)
+        return cls((*fixed,), axes, seeds)
 
     def varied(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides of a cell that are its own, in the order of the axes."""

@@ -21,7 +21,7 @@ from saddle.sweep.search.plan import Search
 from saddle.sweep.search.space import Axis, Space
 
 LIST = "search.json"
-PROCESSES = "hydra_plugins.saddle_launcher.ProcessLauncher"
+PROCESSES = "saddle.sweep.launcher.Processes"
 
 
 def begin(config: DictConfig, arguments: Sequence[str]) -> None:
@@ -54,13 +54,13 @@ def prepare(hydra_config: DictConfig, arguments: Sequence[str]) -> tuple[Space, 
     composer, kept = launcher.composer_of(hydra_config)
     given: Any = OmegaConf.to_container(hydra_config.sweeper, resolve=True)
     params = [f"{key}={value}" for key, value in (given.get("params") or {}).items()]
-    options, space, check = Options.read(given), Space.read([*params, *arguments], kept), checker(composer)
+    options, space, check = Options.read(given), Space.read([*params, *arguments]), checker(composer, kept)
     return space, options, check, validate(space, options, check)
 
 
-def checker(composer: Composer) -> Check:
-    """What refuses the config of a wrong job."""
-    return lambda overrides: checked(composer, [*overrides, "hydra.mode=RUN"])
+def checker(composer: Composer, kept: Sequence[str] = ()) -> Check:
+    """What refuses the config of a wrong job; those `kept` are overrides that every job needs."""
+    return lambda overrides: checked(composer, [*kept, *overrides, "hydra.mode=RUN"])
 
 
 def is_search(folder: Path) -> bool:

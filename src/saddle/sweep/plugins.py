@@ -1,11 +1,19 @@
-"""Where Hydra finds the sweepers of conf/hydra/sweeper: it takes plugins from this package only."""
+"""What Hydra knows of Saddle's sweeps: a launcher and two sweepers. Free of torch.
+
+Hydra loads whatever is in the package hydra_plugins into every application of an environment, and takes no other for a
+plugin. Saddle puts nothing there: its commands tell the Hydra of their own process of these.
+"""
+
+from __future__ import annotations
 
 from typing import Any
 
+from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from saddle.sweep.launcher import Processes
 from saddle.sweep.search.agent import write_wandb_sweep
 from saddle.sweep.search.start import begin
 
@@ -35,3 +43,15 @@ class WandbSweeper(SearchSweeper):
     """Runs nothing, and writes wandb_sweep.yaml for the agent of Weights & Biases: hydra/sweeper=wandb."""
 
     work = staticmethod(write_wandb_sweep)
+
+
+OURS = {f"{plugin.__module__}.{plugin.__name__}": plugin for plugin in (Processes, SearchSweeper, WandbSweeper)}
+
+
+def register() -> None:
+    """Make them plugins of the Hydra of this process."""
+    hydra = Plugins.instance()
+    for plugin in OURS.values():
+        hydra.register(plugin)
+    theirs = Plugins.is_in_toplevel_plugins_module  # is asked before a plugin is made
+    hydra.is_in_toplevel_plugins_module = lambda name: name in OURS or theirs(name)  # type: ignore[method-assign]
