@@ -25,6 +25,7 @@ defaults:
   - override hydra/launcher: processes
 penalty: {}
 metrics: {}
+logger: {}
 seed: 0 # at least 0
 iterations: null # a whole number of at least 0
 minutes: null # above 0

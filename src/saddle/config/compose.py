@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -106,7 +107,7 @@ class Composer:
                 return True
             remedy = f"write {group}=none" if "none" in options else f"choose one of them ({listed})"
             raise InputError(f"{text}: {group} is always one of its choices; {remedy}")
-        if isinstance(value, list) and not self.library.takes_several(group):
+        if isinstance(value, list) and len(value) > 1 and not self.library.takes_several(group):
             raise InputError(
                 f"{text}: {group} is one choice, not a list; to try each, sweep: -m {group}={comma(value)}"
             )
@@ -319,11 +320,14 @@ def parse(override: str) -> Override:
     return read
 
 
-def value_of(overrides: Sequence[str], key: str) -> str | None:
-    """The last value that a list of overrides gives to `key`, a path: as it is typed. None for null, or without one."""
+def value_of(overrides: Sequence[str], key: str) -> Any:
+    """The last value that a list of overrides gives to `key`, a path or a list; a number as it is typed.
+
+    None for null, or without one.
+    """
     values = [override for override in map(parse, overrides) if override.key_or_group == key]
     value = values[-1].value() if values else None
-    return value if value is None or isinstance(value, str) else str(values[-1].input_line).partition("=")[2]
+    return str(values[-1].input_line).partition("=")[2] if isinstance(value, int | float) else value
 
 
 def quoted(text: str) -> str:
