@@ -270,7 +270,7 @@ class Composer:
         typed += [each for each in values if f"'{each.key_or_group}'" in message or f"{each.key_or_group}=" in message]
         if typed and typed[0].is_delete():
             key = typed[0].key_or_group
-            return f"{typed[0].input_line}: an option cannot be left out: give it a value, {key}=..., or say nothing of it"
+            return f"{typed[0].input_line}: an option cannot be left out: set it, {key}=..., or say nothing of it"
         if typed and isinstance(error.__cause__ or error, ValidationError):
             return f"{typed[0].input_line}: {first_line(error.__cause__ or error)}"
         if typed:
