@@ -13,11 +13,26 @@ from toy_run import CRASHES, QUICK, REFUSED, WAITS, Run
 QUICKLY = f"seed={QUICK}"
 
 
-@pytest.mark.parametrize(
-    "override", ["model=bigan", "data.batchsize=64", "iterations=abc", "resume=nowhere", "--config-dir=nowhere"]
-)
-def test_wrong_input_gets_one_line_status_1_and_no_folder(command: Run, override: str) -> None:
-    done = command(override)
+WRONG = [
+    "model=bigan",
+    "data.batchsize=64",
+    "iterations=abc",
+    "resume=nowhere",
+    "hydra.run.dir=/dev/null/x",
+    "-m seed=range(3,0)",
+    "-m hydra/launcher=basic seed=0,1",
+    "-m study=rates,rates",
+    "-m hydra.sweep.dir=/dev/null/x seed=0,1",
+    "--config-dir=nowhere",
+    "--bogus",
+    "--resolve",
+    "--experimental-rerun x",
+]
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_input_gets_one_line_status_1_and_no_folder(command: Run, words: str) -> None:
+    done = command(*words.split())
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert done.stdout == ""
@@ -38,6 +53,19 @@ def test_a_run_makes_its_folder_and_resumes_only_if_more_is_asked(command: Run) 
     config = Path("a/config.yaml").read_text()
     assert "iterations: 6" in config and "accumulate: 2" in config and "devices: 2" in config
     assert sorted(path.name for path in Path().iterdir()) == ["a", "conf", "src"]
+
+
+def test_a_folder_is_called_what_was_typed(command: Run) -> None:
+    assert command(QUICKLY, "hydra.run.dir=2024_01_02", "iterations=5").returncode == 0
+    assert "is finished" in command("resume=2024_01_02").stdout
+    assert command("hydra.mode=MULTIRUN", "hydra.sweep.dir=1e3", QUICKLY).returncode == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["1e3", "2024_01_02", "conf", "src"]
+
+
+def test_words_and_flags_come_in_any_order(command: Run) -> None:
+    done = command(QUICKLY, "-m", "hydra.sweep.dir=a", "iterations=1,2")
+    assert done.returncode == 0, done.stderr
+    assert len([*Path("a").glob("*/results.json")]) == 2
 
 
 def test_an_error_is_written_down_and_leads_to_status_1(command: Run) -> None:

@@ -114,9 +114,6 @@ def test_wrong_input(tmp_path, model):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").write_text("")
     for changes, says in (
-        ({"run": None}, "say which run"),
-        ({"out": None}, "say which run"),
-        ({"n": 0}, "n=0"),
         ({"class": 3}, "classes of this run are 0 to 2"),
         ({"out": str(tmp_path / "full")}, "not empty"),
         ({"out": str(tmp_path / "a.zip")}, "FILE.npz or a folder"),

@@ -28,13 +28,14 @@ defaults:
   - override hydra/launcher: processes
 penalty: {}
 metrics: {}
+logger: {}
 seed: 0 # at least 0
 iterations: null # a whole number of at least 0
 minutes: null # above 0
 precision: auto # one of auto, 32, 64, bf16-mixed, 16-mixed
 compile: false
 nonfinite: stop
-resume: null
+resume: null # a path
 trust: []
 log_every: 2
 checkpoint:
@@ -45,10 +46,10 @@ evaluation: {every: 4, samples: 100}
 samples: {every: 0}
 study: {jobs: 1}
 hydra:
-  run: {dir: "logs/train/${now:%Y-%m-%d_%H-%M-%S}"}
-  sweep: {dir: "logs/sweep/${now:%Y-%m-%d_%H-%M-%S}"}
-  output_subdir: null
-  job: {chdir: false}
+  run:
+    dir: logs/train/${now:%Y-%m-%d_%H-%M-%S} # a path
+  sweep:
+    dir: logs/sweep/${now:%Y-%m-%d_%H-%M-%S} # a path
 """
 OPTIONS = {
     "hydra/launcher/processes": "{_target_: saddle.sweep.launcher.Processes, _recursive_: false, place: null}",

@@ -6,10 +6,12 @@ import inspect
 import os
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -18,8 +20,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config import resolvers
-from saddle.config.check import checked, plain
-from saddle.config.compose import Composer, ambiguous, value_of
+from saddle.config.check import checked, plain, warnings_of
+from saddle.config.compose import Composer, ambiguous, parse, value_of, within
 from saddle.errors import InputError
 from saddle.run import signals, terminal
 from saddle.run.folder import RunFolder
@@ -27,7 +29,7 @@ from saddle.run.launch import RUN_DIR, agree, check_environment, is_first_proces
 from saddle.run.resume import resumed
 from saddle.run.status import DONE, EXIT_STATUS, FAILED, Preempted, status_of
 from saddle.sweep import plugins
-from saddle.sweep.launcher import flags_of, sweep
+from saddle.sweep.launcher import flags_of, refuse_launcher, sweep
 from saddle.sweep.resume import resume_sweep
 
 Task = Callable[[DictConfig], object]
@@ -41,6 +43,9 @@ def main(task: Task, config_name: str) -> None:
     """
 
     def run(composer: Composer, overrides: list[str]) -> int:
+        for text in overrides:
+            if within(parse(text).key_or_group.replace("/", "."), "hydra"):
+                raise InputError(f"{text}: this command makes no run and no sweep; leave it out")
         task(OmegaConf.create(checked(composer, overrides)))
         return DONE
 
@@ -52,10 +57,13 @@ def main_training(task: Training, config_name: str = "train") -> None:
 
     The task trains and returns how the run ended: "done", "preempted" or "interrupted".
     """
-    sys.exit(dispatch(task, config_name, lambda composer, overrides: train(task, composer, overrides)))
+    run = partial(train, task)
+    sys.exit(dispatch(task, config_name, run, sweeps=True))
 
 
-def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer, list[str]], int]) -> int:
+def dispatch(
+    task: Callable[..., Any], config_name: str, run: Callable[[Composer, list[str]], int], sweeps: bool = False
+) -> int:
     """Serve Hydra's own flags by Hydra, a sweep by child processes, and a single run by `run`; the exit status.
 
     What is raised becomes one line, or a traceback where the fault is not the user's.
@@ -66,23 +74,27 @@ def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer
     resolvers.register()
     plugins.register()
     try:
-        args = get_args_parser().parse_args()
+        args = arguments(sweeps)
         script = Path(inspect.getfile(task)).resolve()
         conf = Path(args.config_path or script.parent.parent / "conf").resolve()
         name = args.config_name or config_name
         if args.config_dir and not os.path.isdir(args.config_dir):
             raise InputError(f"--config-dir {args.config_dir}: there is no such folder; give one of yaml files")
         by_hydra = hydra.main(version_base="1.3", config_path=str(conf), config_name=name)(task)
-        if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
-            by_hydra()
-            return DONE
         composer = Composer(conf, name, [os.path.abspath(args.config_dir)] if args.config_dir else [])
         with composer:
             single = [text for text in args.overrides if not ambiguous(text)]
+            hydra_config = composer.compose(single).hydra
+            shown = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+            if sweeps and not shown:
+                refuse_launcher(composer, hydra_config)
             if args.multirun and value_of(single, "resume") is not None:
                 return resume_sweep(composer, args.overrides, flags_of(args))
-            if not args.multirun and composer.compose(single).hydra.mode != RunMode.MULTIRUN:
+            if not shown and not args.multirun and hydra_config.mode != RunMode.MULTIRUN:
                 return run(composer, args.overrides)
+        if shown:
+            by_hydra()
+            return DONE
         return sweep(by_hydra, composer, args.overrides)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -91,6 +103,32 @@ def dispatch(task: Callable[..., Any], config_name: str, run: Callable[[Composer
     except Exception:
         traceback.print_exc()
     return FAILED
+
+
+def arguments(sweeps: bool) -> Namespace:
+    """The arguments of this process, as Hydra's parser reads them.
+
+    Raises:
+        InputError: for those that this command does not know, or does nothing with.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    args = parser.parse_intermixed_args()
+    sys.argv[1:] = [
+        *(text for text in sys.argv[1:] if text not in args.overrides),
+        *args.overrides,
+    ]  # Hydra's own order
+    if args.multirun and not sweeps:
+        raise InputError("-m sweeps over training runs only: call this command once for each")
+    if args.experimental_rerun:
+        raise InputError("--experimental-rerun does nothing here: resume=RUN_DIR goes on with a run")
+    if (args.resolve or args.package) and not args.cfg:
+        raise InputError("--resolve and --package say how a config is shown: add --cfg job")
+    return args
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InputError(f"{message}; write key=value, or --help for what there is")
 
 
 def train(task: Training, composer: Composer, overrides: list[str]) -> int:
@@ -114,6 +152,8 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
             agree(config, lambda: folder.path)
         elif first:
             folder.refuse_second()
+        for warning in warnings_of(config) if first else ():
+            print(f"warning: {warning}", file=sys.stderr)
         config |= {"resume": None, "trust": []}
         hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
         HydraConfig.instance().set_config(hydra_config)

@@ -25,10 +25,6 @@ Batches = Iterator[tuple[np.ndarray, np.ndarray]]
 
 def sample_run(cfg: DictConfig) -> Path:
     """What the command `sample` does; the options are those of conf/sample.yaml. Returns what was written."""
-    if cfg.run is None or cfg.out is None:
-        raise InputError("say which run and where to: run=DIR out=FILE.npz (or out=FOLDER)")
-    if cfg.n < 1:
-        raise InputError(f"n={cfg.n}: ask for at least 1 image")
     out = Path(str(cfg.out)).expanduser()
     check_out(out)
     run, model = load_run(cfg.run, weights=cfg.weights, trust=cfg.trust)

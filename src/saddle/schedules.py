@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from saddle.config.check import schedule_fault
 from saddle.errors import InputError
 
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -84,8 +85,6 @@ class Schedules:
         InputError: for a name that cannot be set, an option that does not exist, or a length given twice or not at all.
     """
 
-    OPTIONS = frozenset({"start", "end", "kimg", "iterations", "begin", "shape"})
-
     def __init__(
         self,
         schedules: Mapping[str, Mapping[str, Any]],
@@ -95,12 +94,8 @@ class Schedules:
     ):
         self._schedules: list[tuple[Place, Schedule, bool]] = []
         for name, options in schedules.items():
-            unknown = set(options) - self.OPTIONS
-            if unknown or "end" not in options or ("kimg" in options) == ("iterations" in options):
-                raise InputError(
-                    f"model.schedules.{name}: give end, one of kimg and iterations, and if wanted start, begin, shape"
-                    + (f"; {', '.join(sorted(unknown))} is no option" if unknown else "")
-                )
+            if fault := schedule_fault(options):
+                raise InputError(f"model.schedules.{name}: {fault}")
             place = places.get(name) or self._option(name, augment, penalties)
             if place is None or not hasattr(*place):
                 known = ", ".join([*places, "augment.<option>", "penalty.<name>.<option> of a chosen penalty"])

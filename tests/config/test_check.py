@@ -40,6 +40,7 @@ def composer(project: Path) -> Iterator[Composer]:
         ("modle=dcgan", ["modle", "did you mean model?"]),
         ("xyzzy=3", ["no option xyzzy"]),
         ("+xyzzy=3", ["no option xyzzy"]),
+        ("+model.extra=3", ["no option model.extra"]),
         ("iterations=abc", ["iterations=abc", "whole number of at least 0, or null"]),
         ("iterations=1.5", ["iterations=1.5", "whole number"]),
         ("iterations=true", ["iterations=true", "whole number"]),
@@ -98,7 +99,6 @@ def test_wrong_input_is_refused_in_one_line(composer: Composer, overrides: str, 
         "trainer=ddp_cpu data.batch_size=62",
         "metrics=frechet checkpoint.monitor=eval/frechet",
         "metrics=[frechet,scores] checkpoint.monitor=eval/classes",
-        "+model.extra=3",
     ],
 )
 def test_right_input_passes(composer: Composer, overrides: str) -> None:

@@ -19,7 +19,10 @@ from saddle.config import ranges
         ("a whole number of at least 1; of steps", [1, 7], [0, 1.5, 2.0, "x", True]),
         ("above 0, or a list of them; null: none", [0.5, [1, 0.5], [None, 1]], [0, [], [1, 0], [1, "x"], "x"]),
         ("a text; a score", ["x"], [1, ["x"]]),
-        ("a text or a number; a folder", ["x", 2026, 1.5], [["x"], {}]),
+        ("a path; JSON file", ["x", "2024_01_02"], ["", 2026, ["x"], {}]),
+        ("a whole number of at least 1, or a list of whole numbers", [1, 8, [0, 3]], [0, -1, [], [0.5], "auto"]),
+        ("a list of whole numbers", [[0, 1]], [[], 3, ["a"], [True]]),
+        ("a number", [1, -0.5], ["x", True, float("inf")]),
     ],
 )
 def test_a_phrase_is_a_range(comment: str, good: list, bad: list) -> None:
@@ -29,9 +32,32 @@ def test_a_phrase_is_a_range(comment: str, good: list, bad: list) -> None:
     assert not any(found.accepts(value) for value in bad)
 
 
-@pytest.mark.parametrize("comment", ["", "published: 0.9999", "channels of the last layer, above it none"])
+NEARLY = [
+    "one of the rates we tried first",
+    "one of them",
+    "at least 1 hour",
+    "above 0 and below 1",
+    "in [0, 1) at first",
+    "a text that the user chose",
+    "a list: of what",
+]
+
+
+@pytest.mark.parametrize("comment", ["", "published: 0.9999", "channels of the last layer, above it none", *NEARLY])
 def test_other_comments_say_nothing(comment: str) -> None:
-    assert ranges.parse(comment) is None
+    assert ranges.parse(comment, 0.1) is None
+
+
+def test_what_its_own_default_is_not_is_no_rule(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("rate: 2e-4 # one of many, see below\nmode: fast # one of fast, slow\nwidth: 4 # above 8\n")
+    assert [*ranges.ranges_of(file, "")] == ["mode"]
+
+
+def test_a_mapping_says_that_it_takes_more(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("wandb:\n  # takes more; of wandb.init\n  project: saddle\n# takes more than this\n")
+    assert {key: kind.more for key, kind in ranges.ranges_of(file, "logger").items()} == {"logger.wandb": True}
 
 
 def test_keys_are_nested_under_the_package(tmp_path: Path) -> None:

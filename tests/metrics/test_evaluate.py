@@ -11,7 +11,7 @@ from PIL import Image
 
 from saddle.errors import InputError
 from saddle.metrics.curve import axes_of, draw_curve
-from saddle.metrics.evaluate import build_metrics, evaluate, seeds_of, sweep, with_classifier
+from saddle.metrics.evaluate import build_metrics, evaluate, sweep, with_classifier
 from saddle.metrics.evaluator import Scores
 from saddle.randomness import rows_normal
 
@@ -70,9 +70,6 @@ def test_chosen_metrics(files):
 
 def test_wrong_input(files):
     for changes, says in (
-        ({}, "either run=DIR"),
-        ({"run": "x", **files}, "either run=DIR"),
-        ({"real": files["real"]}, "both"),
         ({**files, "classifier": "nothing"}, "there is no classifier nothing"),
         ({**files, "fake": "missing.npz"}, "no file or folder missing.npz"),
     ):
@@ -97,14 +94,6 @@ def test_the_picture_of_neighbours_of_two_sets(files, tmp_path):
     distances = np.array(report["neighbours"]["distances"])
     assert distances.shape == (3, 5) and (np.diff(distances) >= 0).all()
     assert report["neighbours"]["extractor"] == "fashion_mnist"
-    with pytest.raises(InputError, match=r"neighbours=3.*give out=FILE\.json"):
-        evaluate(options(**files, neighbours=3))
-
-
-def test_what_only_a_run_has_is_refused_for_files(files):
-    for changes in ({"seeds": [0, 1]}, {"truncation": 0.5}, {"truncation": [0.5, 1.0]}):
-        with pytest.raises(InputError, match=f"{next(iter(changes))}=.*score run=DIR"):
-            evaluate(options(**files, **changes))
 
 
 class Model:
@@ -190,21 +179,6 @@ def test_scores_over_seeds_by_hand():
     curve = sweep(measure, 2, [0.5, None])
     assert [point["scores"]["eval/a"] for point in curve["curve"]] == [4.5, 4]
     assert curve["n_real"] == 10 and "n_real" not in curve["curve"][0] and "scores" not in curve
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"seeds": [0, 0]}, "different whole numbers"),
-        ({"seeds": [0, -1]}, "different whole numbers"),
-        ({"seeds": [0, 1.5]}, "different whole numbers"),
-        ({"seeds": [4]}, "at least two; for one give seed=4"),
-        ({"seeds": [0, True]}, "different whole numbers"),
-    ],
-)
-def test_lists_of_wrong_seeds(changes, says):
-    with pytest.raises(InputError, match=says):
-        seeds_of(options(**changes))
 
 
 def test_axes_and_a_curve_without_a_pair(tmp_path):

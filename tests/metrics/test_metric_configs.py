@@ -12,7 +12,7 @@ from tiny import CONF
 from torchmetrics import SumMetric
 
 from saddle.config import resolvers
-from saddle.config.check import check_ranges, checked
+from saddle.config.check import checked
 from saddle.config.compose import Composer
 from saddle.errors import InputError
 from saddle.run.build import build_metrics
@@ -69,6 +69,14 @@ def test_extractors_have_the_same_options_everywhere(name: str) -> None:
         assert ("resizer" in extractor) == extractor._target_.endswith("InceptionExtractor")
 
 
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory holds a run folder x."""
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "config.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def composer() -> Iterator[Composer]:
     resolvers.register()
@@ -78,7 +86,13 @@ def composer() -> Iterator[Composer]:
 
 @pytest.mark.parametrize(
     "words",
-    ["seeds=[0,1,2]", "neighbours=4", "metrics=fid metrics.fid.extractor.resizer=clean", "metrics=[ppl,cas] n=50"],
+    [
+        "truncation=[0.3,1.0]",
+        "seeds=[0,1,2]",
+        "neighbours=4",
+        "metrics=fid metrics.fid.extractor.resizer=clean",
+        "metrics=[ppl,cas] n=50",
+    ],
 )
 def test_options_of_the_command(words: str, composer: Composer) -> None:
     checked(composer, ["run=x", *words.split()])
@@ -87,6 +101,13 @@ def test_options_of_the_command(words: str, composer: Composer) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        ("seeds=[0,0]", "seeds=.*: give different whole numbers"),
+        ("seeds=[0,-1]", "seeds=.*: give different whole numbers"),
+        ("seeds=[0,1.5]", "seeds=.*: must be a list of whole numbers"),
+        ("seeds=[0,true]", "seeds=.*: must be a list of whole numbers"),
+        ("seeds=[]", "seeds=.*: must be a list of whole numbers"),
+        ("seeds=[4]", "at least two; for one give seed=4"),
+        ("real=x fake=x", "either run=DIR"),
         ("n=1", "n=1: must be at least 2"),
         ("neighbours=-1", "neighbours=-1: must be at least 0"),
         ("metrics=fid metrics.fid.extractor.resizer=best", "resizer=best: must be one of legacy, clean"),
@@ -104,6 +125,22 @@ def test_wrong_options_of_the_command(words: str, says: str, composer: Composer)
         checked(composer, ["run=x", *words.split()])
 
 
-def test_a_list_of_truncations_is_no_range(composer: Composer) -> None:
-    """The range of a single threshold would refuse it; the command checks the numbers itself."""
-    check_ranges({"truncation": [0.3, 1.0]}, composer.ranges(["run=x"]))
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("", "either run=DIR, or both real=PATH and fake=PATH"),
+        ("real=x", "either run=DIR, or both real=PATH and fake=PATH"),
+        ("real=x fake=x seeds=[0,1]", "seeds=.*score run=DIR"),
+        ("real=x fake=x truncation=0.5", "truncation=.*score run=DIR"),
+        ("real=x fake=x neighbours=3", r"neighbours=3.*give out=FILE\.json"),
+        ("run=nowhere", "run=nowhere: there is no such file or folder"),
+        ("run=x/config.yaml", "run=x/config.yaml: is a file, not a folder"),
+        ("run=.", "run=.: is not a run folder"),
+        ("real=x fake=nowhere.npz", "fake=nowhere.npz: there is no such file or folder"),
+        ("run=", "run=: an empty path"),
+        ("run=x out=", "out=: an empty path"),
+    ],
+)
+def test_what_is_scored_must_be_said_and_there(words: str, says: str, composer: Composer) -> None:
+    with pytest.raises(InputError, match=says):
+        checked(composer, words.split())

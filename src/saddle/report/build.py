@@ -42,10 +42,6 @@ def build_report(cfg: DictConfig) -> Path:
     Raises:
         InputError: if the folder, the score or a setting that an option names is not there; says what is.
     """
-    if cfg.sweep is None:
-        raise InputError(
-            "sweep=DIR must be given: a folder that holds run folders, e.g. logs/sweep/2026-11-21_10-00-00"
-        )
     sweep = Path(str(cfg.sweep))
     study = Study(read_sweep(sweep, cfg.score), cfg.score, cfg.seed, cfg.resamples, cfg.trees)
     by = study.split(None if cfg.by is None else str(cfg.by))

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from saddle.config.check import LISTS, check_ranges, check_rules, check_types, checked, get, plain
+from saddle.config.check import check_ranges, check_rules, check_types, checked, get, plain
 from saddle.config.compose import Composer, keys_of, near, parse, value_of, within
 from saddle.errors import InputError
 from saddle.run.folder import RunFolder, refuse_links
@@ -97,7 +97,7 @@ def check_config(composer: Composer, config: DictConfig, file: Path) -> list[str
             node = get(found, parent) if parent else found
             if isinstance(node, Mapping) and name not in node:
                 raise InputError(f"{key} must be there")
-        check_ranges(found, composer.ranges(choices))
+        check_ranges(found, composer.ranges(choices), reference)
         check_rules(plain(config))
     except InputError as error:
         why = "it was edited, or written by another version of the code, or with another --config-dir"
@@ -114,9 +114,9 @@ def choices_of(composer: Composer, choices: Any) -> list[str]:
         named = [group, *(option if isinstance(option, list) else [option])]
         if not all(name is None or NAME.fullmatch(str(name)) for name in named):
             raise InputError(f"choices.{group}={option} is no name of an option")  # a path would be any folder's yaml
-        if isinstance(option, list) and group in LISTS:  # entries of one's own have no file
-            known = [name for name in option if name in composer.options(group)]
-            typed.append(f"{group}=[{','.join(known)}]" if known else f"{group}=none")
+        if isinstance(option, list):  # entries of one's own have no file
+            known = [name for name in option if name in composer.library.options_of(group)]
+            typed.append(f"{group}=[{','.join(known)}]")
         elif option is not None and "@" not in str(group):
             typed.append(f"{group}={option}")
     return typed

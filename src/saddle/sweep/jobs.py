@@ -33,7 +33,8 @@ LAUNCH_VARIABLES = (
 def job_name(number: int, overrides: list[str]) -> str:
     """Name of a sweep job's folder: its number and what varies, without characters that shells or Hydra would read."""
     words = re.sub(r"[^\w.+-]+", "-", "_".join(text.lstrip("+~") for text in overrides)).strip("-_")
-    return f"{number}_{words[:120]}" if words else str(number)
+    words = words.encode()[:120].decode(errors="ignore")  # a file's name has at most 255 bytes
+    return f"{number}_{words}" if words else str(number)
 
 
 @dataclass

@@ -6,16 +6,19 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import ValueType
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from saddle.config.check import checked, processes
+from saddle.config.check import check_sweep, checked, processes, warnings_of
 from saddle.config.compose import COMPOSITION_ERRORS, Composer, ambiguous, parse, value_of, within
 from saddle.config.instantiate import foreign
 from saddle.errors import InputError
@@ -37,32 +40,73 @@ def sweep(by_hydra: Callable[[], Any], composer: Composer, overrides: Sequence[s
         InputError: if the named folder holds a sweep, or a job is wrong.
     """
     with composer:
-        single = [text for text in overrides if not ambiguous(text)]
-        folder = Path(composer.compose(single).hydra.sweep.dir)
+        words = composer.read(overrides, sweep=True)
+        single = [text for text in words if not ambiguous(text)]
+        config = composer.compose(single)
+        refuse_sweep(composer, config.hydra, words)
+    folder = Path(config.hydra.sweep.dir)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     if value_of(single, "hydra.sweep.dir") is None:
-        folder = make_unique(folder)
+        new[:1] = [folder := make_unique(folder)]
     elif (folder / LIST).exists():
         remedy = f"continue it by -m resume={folder}, or choose another folder"
         raise InputError(f"{folder} holds a sweep already: {remedy}")
-    sys.argv.append(f"hydra.sweep.dir={quoted(folder)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"hydra.sweep.dir={folder}: this folder cannot be made: {error.strerror}") from None
+    flags = [text for text in sys.argv[1:] if text not in overrides]
+    sys.argv[1:] = [*flags, *words, f"hydra.sweep.dir={quoted(folder)}"]
     try:
         by_hydra()
     except COMPOSITION_ERRORS as error:
         with composer:
-            raise InputError(composer.explain(error, [*filter(ambiguous, overrides)], sweep=True)) from None
+            raise InputError(composer.explain(error, [*filter(ambiguous, overrides)])) from None
     finally:
-        discard_unused(folder)
+        discard_unused(folder, new)
     print(f"sweep folder: {folder}")
     return FAILED if failed_jobs else DONE
 
 
-def discard_unused(folder: Path) -> None:
-    """Remove what Hydra left in a sweep folder in which no job was started."""
-    if (folder / LIST).exists() or not folder.is_dir():
+def refuse_launcher(composer: Composer, hydra_config: DictConfig) -> None:
+    """Raise an InputError for a launcher that cannot run jobs as processes of their own."""
+    choice = hydra_config.runtime.choices["hydra/launcher"]
+    if not issubclass(get_class(hydra_config.launcher["_target_"]), Processes):
+        others = ", ".join(name for name in composer.library.options_of("hydra/launcher") if name != choice)
+        raise InputError(f"hydra/launcher={choice} cannot run these jobs; there are {others}")
+
+
+def refuse_sweep(composer: Composer, hydra_config: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise an InputError for wrong options of launcher and sweeper, for no job at all, or for a sweep over sweeps."""
+    refuse_launcher(composer, hydra_config)
+    check_sweep(composer, [text for text in overrides if not ambiguous(text)])
+    params = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
+    for override in map(parse, [*overrides, *params]):
+        if not override.is_discrete_sweep() or override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+            continue
+        text, group = override.input_line, override.key_or_group
+        try:
+            values = [*override.sweep_string_iterator()]
+        except ValueError as error:  # of a range without a step
+            raise InputError(f"{text}: {error}") from None
+        if not values:
+            raise InputError(f"{text}: there is no value in it, so no job would run")
+        for choice in (f"{group}={value}" for value in values if composer.is_choice(f"{group}={value}")):
+            if not composer.read([choice]):
+                raise InputError(f"{text}: no job can leave {group} out here; run it without -m {group}=")
+            path = choice.replace("=", "/")
+            if composer.library.has(path) and "hydra.mode" in composer.library.keys(path):
+                raise InputError(f"{text}: {choice} is a sweep of its own: run one after another")
+
+
+def discard_unused(folder: Path, new: Sequence[Path]) -> None:
+    """Remove what Hydra left in a sweep folder in which no job was started, and the `new` folders, innermost first."""
+    if (folder / LIST).exists():
         return
     (folder / "multirun.yaml").unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    for path in new:
+        with suppress(OSError):  # it holds something
+            path.rmdir()
 
 
 def composer_of(hydra_config: DictConfig) -> tuple[Composer, list[str]]:
@@ -134,15 +178,19 @@ class Processes(Launcher):
         swept = {override.key_or_group for override in given if override.is_sweep_override()}
         swept |= set(hydra_config.sweeper.get("params") or {})  # a study's
         batch, at_once, trust = [], 1, set[str]()
+        warnings: dict[str, None] = {}
         for number, overrides in enumerate(job_overrides, initial_job_idx):
             try:
                 config = checked(composer, [*kept, *overrides, "hydra.mode=RUN"])
             except InputError as error:
                 raise InputError(f"job {number} ({' '.join(overrides)}): {error}") from None
+            warnings |= dict.fromkeys(warnings_of(config))
             varied = [text for text in overrides if parse(text).key_or_group in swept]
             batch.append(Job(job_name(number, varied), list(overrides), processes(config) or 1))
             trust |= {name for _, name in foreign(config)}  # the user's own, as the command line is
             at_once = config["study"]["jobs"]
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         begun = (Path(hydra_config.sweep.dir) / LIST).exists()  # by an earlier batch
         sweep = new_sweep(hydra_config, at_once)
         if begun:
