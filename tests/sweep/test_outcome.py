@@ -1,5 +1,6 @@
 """What a sweep says in the end: each job's score, best first, and how to make its report."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ def swept(folder: Path, *results: dict[str, Any], monitor: str | None = None) ->
     for n, given in enumerate(results):
         config = config_of({}, n) | {"checkpoint": {"monitor": monitor}}
         write_run(folder / f"{n}_job", config, None, **({"status": None} | given))
-    return Sweep(folder, "train.py", jobs=[Job(f"{n}_job", []) for n in range(len(results))])
+    return Sweep(folder, os.path.abspath("src/train.py"), jobs=[Job(f"{n}_job", []) for n in range(len(results))])
 
 
 def done(score: float | None, name: str = "eval/frechet", **results: Any) -> dict[str, Any]:
@@ -66,7 +67,9 @@ def test_a_long_sweep_is_cut_short_and_one_without_scores_has_no_report(tmp_path
     assert len(lines) == LISTED + 3 and lines[-2] == "and 5 more"
     assert lines[-1].startswith("report: python src/report.py 'sweep=") and "/a sweep" in lines[-1]
     (tmp_path / "b" / "0").mkdir(parents=True)
-    assert [line.split() for line in outcome(Sweep(tmp_path / "b", "train.py", jobs=[Job("0", [])]))] == [
+    assert [
+        line.split() for line in outcome(Sweep(tmp_path / "b", os.path.abspath("src/train.py"), jobs=[Job("0", [])]))
+    ] == [
         ["job", "status"],
         ["0", "unfinished"],
     ]
@@ -75,3 +78,9 @@ def test_a_long_sweep_is_cut_short_and_one_without_scores_has_no_report(tmp_path
 def test_it_is_printed_when_no_job_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_jobs(swept(tmp_path, done(20.0)), Plan([])) == []
     assert capsys.readouterr().out.splitlines()[-1] == f"report: python src/report.py sweep={tmp_path}"
+
+
+def test_where_the_package_is_installed_the_report_is_the_commands(tmp_path: Path) -> None:
+    sweep = swept(tmp_path, done(20.0))
+    sweep.script = "/site-packages/saddle/scripts/train.py"
+    assert [*outcome(sweep)][-1] == f"report: saddle report sweep={tmp_path}"

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from saddle.config.check import get
@@ -49,7 +50,10 @@ def outcome(sweep: Sweep, score: str | None = None, higher: bool = False) -> Ite
     if score is not None:
         simple = re.fullmatch(r"[\w./-]+", str(sweep.folder), re.ASCII)
         where = f"sweep={sweep.folder}" if simple else shlex.quote(f"sweep={quoted(sweep.folder)}")
-        yield f"report: python src/report.py {where}{'' if score == REPORTED else f' score={score}'}"
+        script = Path(sweep.script).with_name("report.py")
+        here = script.is_relative_to(Path.cwd())  # as from a clone
+        command = f"python {script.relative_to(Path.cwd())}" if here else "saddle report"
+        yield f"report: {command} {where}{'' if score == REPORTED else f' score={score}'}"
 
 
 def value_of(results: Mapping[str, Any], score: str | None) -> float:
