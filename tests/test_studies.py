@@ -98,7 +98,7 @@ def test_the_options_of_a_search(name: str, composer: Composer) -> None:
     assert all(objective.failed for objective in options.objectives)
     pytest.importorskip("optuna")
     assert all(axis.distribution() for axis in varied.axes)
-    sampler = make(options.sampler, seed=3)
+    sampler = make(options.sampler, "sampler", seed=3)
     assert type(sampler).__name__ == {"nsga2_dcgan": "NSGAIISampler", "tpe_dcgan": "TPESampler"}[name]
 
 
@@ -108,7 +108,7 @@ def test_a_search_by_another_sweeper(other: str, composer: Composer) -> None:
     options = Options.read(OmegaConf.to_container(config.hydra.sweeper, resolve=True))  # type: ignore[arg-type]
     assert options.pruner and options.pruner["n_warmup_steps"] == 400
     pytest.importorskip("optuna")
-    assert type(make(options.pruner)).__name__ == "MedianPruner"
+    assert type(make(options.pruner, "pruner")).__name__ == "MedianPruner"
 
 
 def test_one_rate_for_both_players_in_lr_beta(composer: Composer) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from saddle.errors import InputError
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -103,6 +105,7 @@ def train(cfg: Any, folder: Any) -> str:
     if cfg.seed == CRASHES:
         raise RuntimeError("a fault\nwas injected")
     if cfg.seed == DIES:
+        folder.begin(OmegaConf.to_container(cfg))  # as a run does that has been built
         os.kill(os.getpid(), 9)
     if cfg.seed == REFUSED:
         raise InputError("it cannot be built")

@@ -232,7 +232,7 @@ def test_the_command_needs_no_torch_and_names_what_is_wrong(tmp_path: Path) -> N
     words = [sys.executable, "-c", code, "", f"sweep={tmp_path}/none"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and done.stdout.strip() == "False"
-    assert done.stderr.strip() == f"error: sweep={tmp_path}/none: there is no such folder"
+    assert done.stderr.strip() == f"error: sweep={tmp_path}/none: there is no such file or folder"
 
 
 # ------------------------------------------------------------------------------------------ a folder of somebody else's

@@ -557,7 +557,7 @@ def test_two_searches_at_once_from_the_command_line_and_resuming(with_search: Pa
     ("words", "message"),
     [
         ("study=few model.widht=3", "did you mean model.width"),
-        ("study=few hydra.sweeper.trials=0", "hydra.sweeper.trials=0: must be a whole number of at least 1"),
+        ("study=few hydra.sweeper.trials=0", "hydra.sweeper.trials=0: must be at least 1"),
         ("study=few model=dcgan,biggan data=digits,plain", "model=biggan needs labels"),
     ],
 )

@@ -26,6 +26,7 @@ from saddle.errors import InputError
 CONF = Path(__file__).parents[1] / "conf"  # the shipped configs; in a clone a link to those at its top
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "hydra.searchpath", "hydra.launcher", "hydra.sweeper")
+OF_LIGHTNING = ("hydra.job.name", "hydra.output_subdir")  # what it tells the processes of a run that it starts
 
 
 class Composer:
@@ -86,6 +87,8 @@ class Composer:
             if override.is_sweep_override() and not sweep:
                 raise InputError(self._several(override, overrides))
             hydras = key.replace("/", ".")
+            if hydras in OF_LIGHTNING:
+                continue
             if within(hydras, "hydra") and not any(within(hydras, taken) for taken in OF_HYDRA):
                 raise InputError(f"{text}: nothing reads this option of Hydra's; {', '.join(OF_HYDRA)} are read")
             if not self.is_choice(text):

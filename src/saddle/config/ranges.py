@@ -71,7 +71,7 @@ def is_int(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """An integer or a float that is finite, which a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_int(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def is_text(value: Any) -> bool:
