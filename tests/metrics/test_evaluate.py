@@ -232,5 +232,7 @@ def test_a_report_of_its_own_is_replaced(files, tmp_path):
 def test_another_classifier_than_the_runs_takes_effect_or_is_refused():
     own = {"frechet": {**METRICS["frechet"], "extractor": {**EXTRACTOR, "name": "digits"}}}
     assert with_classifier(own, "fashion_mnist").frechet.extractor.name == "fashion_mnist"
+    with pytest.raises(InputError, match="no classifier nope"):  # and none is trained under a name that was mistyped
+        build_metrics(with_classifier(own, "nope"), "nope", None)
     with pytest.raises(InputError, match=r"classifier=digits: none of the run's metrics \(fid\) reads one"):
         with_classifier({"fid": {"_target_": "x.Y", "extractor": {"_target_": "x.Inception"}}}, "digits")

@@ -72,7 +72,8 @@ def _evaluate_run(cfg: DictConfig, out: Path | None, bars: Bars) -> dict[str, An
     classifier = cfg.classifier or run.data.classifier
     if cfg.classifier and not cfg.get("metrics"):
         nodes = with_classifier(nodes, cfg.classifier, unread=not cfg.neighbours)
-    metrics = build_metrics(nodes, classifier, run.data.classes)
+    own = classifier == run.data.classifier  # only that of the run's data could be trained on them
+    metrics = build_metrics(nodes, classifier, run.data.classes if own else None)
     datamodule = build.build_data(run)
     datamodule.prepare_data()
     datamodule.setup()
@@ -198,7 +199,7 @@ def with_classifier(metrics: Any, classifier: str, unread: bool = True) -> Any:
         listed = ", ".join(map(str, nodes))
         raise InputError(f"classifier={classifier}: none of the run's metrics ({listed}) reads one; give metrics= too")
     for key in extractors:
-        OmegaConf.update(nodes, f"{key}.name", classifier)
+        OmegaConf.update(nodes, key, {"name": classifier, "classes": None}, merge=True)
     return nodes
 
 
