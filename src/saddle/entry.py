@@ -16,12 +16,13 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config import resolvers
 from saddle.config.check import checked, plain, warnings_of
-from saddle.config.compose import Composer, ambiguous, parse, value_of, within
+from saddle.config.compose import Composer, ambiguous, parse, quoted, value_of, within
 from saddle.errors import InputError
 from saddle.run import signals, terminal
 from saddle.run.folder import RunFolder
@@ -155,7 +156,8 @@ def train(task: Training, composer: Composer, overrides: list[str]) -> int:
         for warning in warnings_of(config) if first else ():
             print(f"warning: {warning}", file=sys.stderr)
         config |= {"resume": None, "trust": []}
-        hydra_config.hydra.run.dir = str(folder.path)  # Lightning hands it to the processes that it starts
+        # Lightning hands it to the processes that it starts, between double quotes
+        hydra_config.hydra.run.dir = quoted(str(folder.path), Quote.double)[1:-1]
         HydraConfig.instance().set_config(hydra_config)
         os.environ[RUN_DIR] = str(folder.path.resolve())
         return live(task, OmegaConf.create(config), folder, new=resumes is None)

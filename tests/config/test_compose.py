@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.types import Quote
 
 from saddle.config import resolvers
 from saddle.config.check import checked, warnings_of
-from saddle.config.compose import Composer, value_of
+from saddle.config.compose import Composer, quoted, value_of
 from saddle.errors import InputError
 
 CONF = Path(__file__).parent.parent.parent / "conf"
@@ -99,3 +100,9 @@ def test_comments_of_ones_own_files_are_read_too(tmp_path: Path) -> None:
         assert checked(own, ["loss=own", "loss.rate=0.2"])["loss"]["rate"] == 0.2
         with pytest.raises(InputError, match="loss.margin=-1: must be above 0"):
             checked(own, ["loss=own", "loss.margin=-1"])
+
+
+@pytest.mark.parametrize("path", ['a"b', "a'b", 'a\\"b', "a b\\", '"', "a=b, [c]"])
+def test_a_folder_between_lightnings_double_quotes_is_read_as_it_is(path: str) -> None:
+    assert value_of([f'hydra.run.dir="{quoted(path, Quote.double)[1:-1]}"'], "hydra.run.dir") == path
+    assert value_of([f"hydra.run.dir={quoted(path)}"], "hydra.run.dir") == path

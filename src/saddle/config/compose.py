@@ -336,9 +336,9 @@ def value_of(overrides: Sequence[str], key: str) -> Any:
     return str(values[-1].input_line).partition("=")[2] if isinstance(value, int | float) else value
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, quote: Quote = Quote.single) -> str:
     """A text as a value on Hydra's command line."""
-    return QuotedString(text, Quote.single).with_quotes()
+    return QuotedString(text, quote).with_quotes()
 
 
 def ambiguous(override: str) -> bool:

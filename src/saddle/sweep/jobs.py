@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
+from saddle.config import compose
 from saddle.config.ranges import is_int
 from saddle.errors import InputError
 from saddle.run.folder import RunFolder, held, write_atomic
@@ -142,7 +141,7 @@ class Sweep:
         run = self.run_folder(job)
         head = [sys.executable, self.script, *self.flags]
         if run.config_file.exists():
-            trust = [f"trust=[{','.join(map(quoted_text, self.trust))}]"] if self.trust else []
+            trust = [f"trust=[{','.join(map(compose.quoted, self.trust))}]"] if self.trust else []
             return [*head, f"resume={quoted(run.path)}", *trust, "hydra.mode=RUN"]
         return [*head, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={quoted(run.path)}"]
 
@@ -157,9 +156,4 @@ class Sweep:
 
 def quoted(path: Path) -> str:
     """A path as a value on Hydra's command line."""
-    return quoted_text(str(path.resolve()))
-
-
-def quoted_text(text: str) -> str:
-    """A text as a value on Hydra's command line."""
-    return QuotedString(text, Quote.single).with_quotes()
+    return compose.quoted(str(path.resolve()))
