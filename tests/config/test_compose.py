@@ -106,3 +106,10 @@ def test_comments_of_ones_own_files_are_read_too(tmp_path: Path) -> None:
 def test_a_folder_between_lightnings_double_quotes_is_read_as_it_is(path: str) -> None:
     assert value_of([f'hydra.run.dir="{quoted(path, Quote.double)[1:-1]}"'], "hydra.run.dir") == path
     assert value_of([f"hydra.run.dir={quoted(path)}"], "hydra.run.dir") == path
+
+
+def test_what_lightning_says_to_its_processes_is_let_through(composer: Composer) -> None:
+    said = ["hydra.job.name=train_ddp_process_1", "hydra.output_subdir=null"]
+    assert composer.read([*said, "seed=3"]) == ["seed=3"]
+    with pytest.raises(InputError, match="nothing reads this option of Hydra's"):
+        composer.read(["hydra.job.name=x"])

@@ -26,7 +26,8 @@ from saddle.errors import InputError
 CONF = Path(__file__).parents[1] / "conf"  # the shipped configs; in a clone a link to those at its top
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 OF_HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode", "hydra.searchpath", "hydra.launcher", "hydra.sweeper")
-OF_LIGHTNING = ("hydra.job.name", "hydra.output_subdir")  # what it tells the processes of a run that it starts
+#: What Lightning says to the processes of a run that it starts.
+OF_LIGHTNING = re.compile(r"hydra\.job\.name=train_ddp_process_\d+|hydra\.output_subdir=null")
 
 
 class Composer:
@@ -87,7 +88,7 @@ class Composer:
             if override.is_sweep_override() and not sweep:
                 raise InputError(self._several(override, overrides))
             hydras = key.replace("/", ".")
-            if hydras in OF_LIGHTNING:
+            if OF_LIGHTNING.fullmatch(text):
                 continue
             if within(hydras, "hydra") and not any(within(hydras, taken) for taken in OF_HYDRA):
                 raise InputError(f"{text}: nothing reads this option of Hydra's; {', '.join(OF_HYDRA)} are read")
