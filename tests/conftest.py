@@ -7,10 +7,11 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import fcntl
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,28 @@ from hypothesis import settings
 from toy_run import Run, write_project
 
 # the processes that tests start are of this clone too, whichever is installed
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH")])
+)
 
 settings.register_profile("same examples every time", derandomize=True, deadline=None, database=None)
 settings.load_profile("same examples every time")
+
+
+def handlers() -> Iterator[None]:
+    """The handlers of signals that runs install are taken back in the end."""
+    from saddle.run import signals
+
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    signals.forget()
+    yield
+    signals.forget()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+signal_handlers = pytest.fixture(handlers)
+module_signal_handlers = pytest.fixture(handlers, scope="module")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,7 @@ WORDS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """Give the signals back after a test."""
-    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
-    yield
-    signals.forget()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,16 +60,12 @@ class Toys:
 
 
 @pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toys]:
-    handlers = {number: signal.getsignal(number) for number in signals.SIGNALS}
+def toys(tmp_path_factory: pytest.TempPathFactory, module_signal_handlers: None) -> Iterator[Toys]:
     with pytest.MonkeyPatch.context() as patch:
         for name in (RUN_DIR, "LOCAL_RANK", "RANK", "NODE_RANK", "WORLD_SIZE", "TOY_FAULT"):
             patch.setenv(name, "")  # put back at the end, whatever a run has set
             patch.delenv(name)
         yield Toys(tmp_path_factory.mktemp("toys"))
-    signals.forget()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def edit(run: Path, name: str, how: str, place: float) -> set[str]:
@@ -172,7 +167,7 @@ def test_random_edits(toys: Toys, tmp_path: Path, edits: list[Edit]) -> None:
 
 
 @pytest.mark.slow
-@settings(QUICKLY, max_examples=1000)
+@settings(QUICKLY, max_examples=300)
 @given(edits=EDITS)
 def test_many_random_edits(toys: Toys, tmp_path: Path, edits: list[Edit]) -> None:
     nothing_is_lost(toys, tmp_path, edits)

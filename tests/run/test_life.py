@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,14 +35,7 @@ def config(**changes: Any) -> DictConfig:
     return OmegaConf.create({**nodes, **changes})
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """Give the signals back after a test."""
-    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
-    yield
-    signals.forget()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 
 def run(path: Path, monkeypatch: pytest.MonkeyPatch, fault: str = "", **changes: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,15 +13,9 @@ from saddle.run.status import Preempted, describe, status_of
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
+def installed(signal_handlers: None) -> None:
     """Install the handlers for the length of a test."""
-    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
-    signals.forget()
     signals.install()
-    yield
-    signals.forget()
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def send(number: int) -> None:

@@ -170,7 +170,9 @@ def test_at_most_so_many_jobs_at_once(tmp_path: Path) -> None:
     assert len(spans) == 4 and max(overlaps) == 2
 
 
-def test_a_signal_reaches_the_jobs_and_no_other_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_reaches_the_jobs_and_no_other_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], signal_handlers: None
+) -> None:
     code = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, lambda *a: sys.exit(130))\n"
@@ -178,7 +180,6 @@ def test_a_signal_reaches_the_jobs_and_no_other_starts(tmp_path: Path, capsys: p
         "time.sleep(60)\n"
     )
     sweep = make_sweep(tmp_path, code, 2)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
     def interrupt() -> None:
         while not (tmp_path / "0" / "ready").exists():
@@ -192,8 +193,6 @@ def test_a_signal_reaches_the_jobs_and_no_other_starts(tmp_path: Path, capsys: p
             run_jobs(sweep, Plan(sweep.jobs))
     finally:
         thread.join()
-        for number, handler in before.items():
-            signal.signal(number, handler)
     assert "exit status 130" in sweep.run_folder(sweep.jobs[0]).results()["error"]
     assert not (tmp_path / "1").exists()
 

@@ -38,8 +38,8 @@ class Composer:
 
     def __init__(self, conf: Path, config_name: str, searchpath: Sequence[str] = ()):
         self.conf, self.config_name = conf, config_name
-        places = [QuotedString(f"file://{path}", Quote.single).with_quotes() for path in searchpath]
-        self._always = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
+        places = ",".join(quoted(f"file://{path}") for path in searchpath)
+        self._always = [f"hydra.searchpath=[{places}]"] if places else []
         self.library = Library(config_name, self._always)
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 

@@ -57,16 +57,17 @@ def write_atomic(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def refuse_links(folder: Path) -> None:
+def refuse_links(folder: Path, trust: Collection[str] = ()) -> None:
     """Raise an InputError if a link in a folder, at any depth, leads out of it: what is written there would follow it.
 
-    W&B's own folder is left out; it links to its log.
+    Links to places to `trust`, or into them, are the user's own. W&B's own folder is left out; it links to its log.
     """
-    inside = folder.resolve()
+    places = [folder.resolve(), *(Path(place).resolve() for place in trust)]
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise InputError(f"{path} is a link out of the folder, and would be written to: put the file there")
+            if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in places):
+                remedy = f"put the file there, or if that is your own, add trust=['{path.resolve()}']"
+                raise InputError(f"{path} is a link out of the folder, and would be written to: {remedy}")
         folders[:] = [name for name in folders if name != "wandb"]
 
 

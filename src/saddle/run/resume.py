@@ -29,7 +29,7 @@ def resumed(composer: Composer, overrides: Sequence[str], folder: RunFolder) -> 
     """
     changes = [text for text in overrides if changeable(key_of(text))]
     config = folder.config_to_build(trusted(overrides), [key_of(text) for text in changes if composer.is_choice(text)])
-    refuse_links(folder.path)
+    refuse_links(folder.path, trusted(overrides))
     refuse_changes(overrides, folder.path)
     choices = check_config(composer, config, folder.config_file)
     folder.refuse_folders()
@@ -47,7 +47,7 @@ def resumed(composer: Composer, overrides: Sequence[str], folder: RunFolder) -> 
 
 
 def trusted(overrides: Sequence[str]) -> list[str]:
-    """What a command line trusts: the packages, and the places of loggers and callbacks, of `trust=`."""
+    """What a command line trusts: the packages, and the places that are written to, of `trust=`."""
     given = value_of(overrides, "trust")
     if not isinstance(given, list | None) or not all(isinstance(name, str) for name in given or []):
         raise InputError(f"trust={given}: give a list of packages, e.g. trust=[mypackage]")
@@ -92,11 +92,6 @@ def check_config(composer: Composer, config: DictConfig, file: Path) -> list[str
         reference = plain(composer.reference(choices))
         refuse_unknown(found, reference)
         check_types(found, reference)
-        for key, _ in keys_of(reference):
-            parent, _, name = key.rpartition(".")
-            node = get(found, parent) if parent else found
-            if isinstance(node, Mapping) and name not in node:
-                raise InputError(f"{key} must be there")
         check_ranges(found, composer.ranges(choices), reference)
         check_rules(plain(config))
     except InputError as error:
@@ -111,15 +106,19 @@ def choices_of(composer: Composer, choices: Any) -> list[str]:
         raise InputError("choices must be there: the options that the run was made of")
     typed = []
     for group, option in choices.items():
-        named = [group, *(option if isinstance(option, list) else [option])]
-        if not all(name is None or NAME.fullmatch(str(name)) for name in named):
-            raise InputError(f"choices.{group}={option} is no name of an option")  # a path would be any folder's yaml
+        if not (are_names(group) and are_names(option)):
+            raise InputError(f"choices.{group}={option} is no name of an option")
         if isinstance(option, list):  # entries of one's own have no file
             known = [name for name in option if name in composer.library.options_of(group)]
             typed.append(f"{group}=[{','.join(known)}]")
         elif option is not None and "@" not in str(group):
             typed.append(f"{group}={option}")
     return typed
+
+
+def are_names(choice: Any) -> bool:
+    """Whether what is chosen is null, or names of options of a group; a path would be read as any folder's yaml."""
+    return all(name is None or NAME.fullmatch(str(name)) for name in (choice if isinstance(choice, list) else [choice]))
 
 
 def refuse_unknown(config: Mapping[str, Any], reference: Mapping[str, Any]) -> None:

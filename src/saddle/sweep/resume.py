@@ -14,7 +14,7 @@ from saddle.config.compose import Composer, parse, value_of
 from saddle.config.instantiate import refuse_foreign, refuse_resolvers
 from saddle.errors import InputError
 from saddle.run.folder import refuse_links
-from saddle.run.resume import key_of, trusted
+from saddle.run.resume import are_names, key_of, trusted
 from saddle.run.status import DONE, FAILED
 from saddle.sweep.jobs import Sweep
 from saddle.sweep.launcher import place_in, said, this_script
@@ -69,9 +69,7 @@ def checker(composer: Composer, searchpath: Sequence[str], sweep: Sweep) -> Chec
 
 def refuse_override(composer: Composer, text: str) -> None:
     """Raise an InputError for an override of a job that reads more than this process's configs, or writes elsewhere."""
-    value = parse(text).value()
-    values = value if isinstance(value, list) else [value]
-    outside = composer.is_choice(text) and any(".." in str(each) or str(each).startswith("/") for each in values)
+    outside = composer.is_choice(text) and not are_names(parse(text).value())
     resolvers = re.search(r"\$\{[^}]*[:$]", text)  # ${model.g_lr} is a value of the job's own config
     if key_of(text).partition(".")[0] in NOT_OF_A_JOB or outside or resolvers:
         raise InputError(f"{text}: no job of a folder may say that; say it on the command line of a new sweep")
@@ -83,7 +81,7 @@ def run_rest(sweep: Sweep, check: Check) -> int:
     Raises:
         InputError: if another process runs it, or `check` refuses the overrides of a job that has not begun.
     """
-    refuse_links(sweep.folder)
+    refuse_links(sweep.folder, sweep.trust)
     with sweep.locked():
         if is_search(sweep.folder):
             space, options = load(sweep.folder)
