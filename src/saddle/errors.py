@@ -1,4 +1,10 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, and what an error came of."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class InputError(ValueError):
@@ -20,3 +26,11 @@ class NonFinite(ArithmeticError):
     def __init__(self, iteration: int, name: str):
         super().__init__(f"iteration {iteration}: {name} is not finite; the last checkpoint is from before it")
         self.iteration, self.name = iteration, name
+
+
+def cause_of(error: BaseException, kind: type[E]) -> E | None:
+    """The first of a kind among an error and what it came of, which libraries wrap; None if there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__ or cause.__context__
+    return cause

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from toy_run import write_project
 
 from saddle.config import resolvers
-from saddle.config.check import check_types, checked, length, processes, scores
+from saddle.config.check import check_types, checked, length, plain, processes, scores
 from saddle.config.compose import Composer
 from saddle.errors import InputError
 
@@ -146,3 +147,15 @@ def test_scores_are_listed_or_the_name_of_the_metric() -> None:
 def test_an_open_default_takes_anything(default: Any) -> None:
     for value in (1, 1.5, "x", [1], None, True):
         check_types(value, default, "key")
+
+
+def test_what_a_resolver_refuses_is_said_in_its_own_words() -> None:
+    def refuse() -> None:
+        raise InputError("pictures cannot be listed")
+
+    OmegaConf.register_new_resolver("refuse", refuse, replace=True)
+    try:
+        with pytest.raises(InputError, match=r"^pictures cannot be listed$"):
+            plain(OmegaConf.create({"data": {"classes": "${refuse:}"}}))
+    finally:
+        OmegaConf.clear_resolver("refuse")

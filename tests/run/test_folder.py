@@ -66,9 +66,17 @@ def test_finished(tmp_path: Path, asked: tuple[int | None, float | None], finish
     assert not folder.finished({"iterations": asked[0], "minutes": asked[1]})
 
 
-def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_config_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"no config\.yaml"):
         RunFolder(tmp_path).config()
+
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:  # tests may run as root, who may read all
+        patch.setattr("omegaconf.OmegaConf.load", denied)
+        with pytest.raises(InputError, match=r"config\.yaml cannot be read: .*Permission denied"):
+            RunFolder(tmp_path).config()
     (tmp_path / "config.yaml").write_text("- 1\n")
     with pytest.raises(InputError, match=r"config\.yaml"):
         RunFolder(tmp_path).config()

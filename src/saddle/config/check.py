@@ -16,7 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from saddle.config.compose import Composer, first_line, near, parse
 from saddle.config.ranges import Kind, is_int, is_number
-from saddle.errors import InputError
+from saddle.errors import InputError, cause_of
 
 SCHEDULE = frozenset({"start", "end", "kimg", "iterations", "begin", "shape"})
 LISTS = ("penalty", "metrics", "logger")  # groups of which several options can be chosen
@@ -35,6 +35,8 @@ def plain(cfg: DictConfig, complete: bool = True) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} must be given: {error.full_key}=...") from None
     except OmegaConfBaseException as error:
+        if cause := cause_of(error, InputError):  # of a resolver
+            raise cause from None
         raise InputError(f"{error.full_key or 'config'}: {first_line(error)}") from None
     return container
 

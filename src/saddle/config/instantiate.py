@@ -24,7 +24,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from saddle.config.compose import within
-from saddle.errors import InputError
+from saddle.errors import InputError, cause_of
 
 PLUGINS = "saddle.plugins"  # the group of entry points by which an installed package says that configs may name it
 #: What a folder's config may name beside this package and what the user trusts, by the group of the config.
@@ -54,12 +54,9 @@ def instantiate(node: Any, of: type, **arguments: Any) -> Any:
     try:
         return hydra.utils.instantiate(options, **arguments)
     except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
+        if cause := cause_of(error, InputError):
+            raise cause from None
+        raise
 
 
 def locate(target: Any, of: type) -> Any:

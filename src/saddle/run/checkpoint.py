@@ -16,7 +16,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
-from saddle.errors import InputError
+from saddle.errors import InputError, cause_of
 from saddle.run.direction import higher_is_better
 from saddle.run.folder import BEST, LAST, PREVIOUS, checkpoints_in, replacing
 from saddle.run.stopwatch import paused
@@ -40,10 +40,7 @@ class AtomicCheckpointIO(CheckpointIO):
             with previous_kept(path), replacing(path) as file:
                 torch.save(dict(checkpoint), file)
         except (OSError, RuntimeError) as error:  # torch turns the file's OSError into a RuntimeError
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, OSError):
-                cause = cause.__cause__ or cause.__context__
-            reason = getattr(cause, "strerror", None) or str(error)
+            reason = getattr(cause_of(error, OSError), "strerror", None) or str(error)
             message = f"{path.parent}: the checkpoint could not be written ({reason}); the one before is still good"
             raise OSError(message) from error
 

@@ -219,10 +219,10 @@ class RunFolder:
         Raises:
             InputError: if there is none, it cannot be read, or a value would have to be resolved.
         """
-        if not self.config_file.is_file():
-            raise InputError(f"{self.path} is not a run folder: it has no config.yaml")
         try:
             config = OmegaConf.load(self.config_file)
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{self.path} is not a run folder: it has no config.yaml") from None
         except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{self.config_file} cannot be read: {reason}") from None
