@@ -120,7 +120,7 @@ def test_wrong_words_end_in_one_line_and_status_1(saddle: Saddle) -> None:
         (["trian"], "there is no command trian"),
         (["train", "model=bigan"], "did you mean biggan?"),
         (["train", "--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
-        (["sample"], "say which run and where to"),
+        (["sample"], "run must be given: run="),
     ):
         done = saddle(*words)
         assert done.returncode == 1 and message in done.stderr, done.stderr
