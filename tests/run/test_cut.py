@@ -10,7 +10,7 @@ from typing import Any
 import faults
 import pytest
 from faults import Runs, differences
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from saddle.metrics import evaluator
 from saddle.run import cut, signals
@@ -20,8 +20,9 @@ from saddle.run.training import train
 WORDS = [
     *["data=noise", "data.size=40", "data.batch_size=8", "data.resolution=16", "model=gan", "model.width=4"],
     *["callbacks=spectra", "callbacks.spectra.every=2", "callbacks.health.every=2", "callbacks.health.samples=4"],
-    *["evaluation.every=2", "evaluation.samples=8", "samples.every=2", "callbacks.walks.every=2", "log_every=1"],
-    *["iterations=5", "checkpoint.every=2", "callbacks.histograms.every=0", "metrics=swd", "precision=32"],
+    *["evaluation.every=2", "evaluation.samples=8", "callbacks.evaluation.batch=2", "samples.every=2", "log_every=1"],
+    *["iterations=5", "checkpoint.every=2", "callbacks.histograms.every=0", "callbacks.walks.every=2", "metrics=swd"],
+    "precision=32",
 ]
 
 
@@ -32,10 +33,7 @@ pytestmark = pytest.mark.usefixtures("signal_handlers")
 def config(compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DictConfig:
     """Of a run of five iterations that is scored after each second one and at the end, four batches each time."""
     monkeypatch.setenv("SADDLE_CACHE", str(tmp_path / "cache"))
-    cfg = compose(*WORDS)
-    with open_dict(cfg):
-        cfg.callbacks.evaluation.batch = 2
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    return OmegaConf.create(OmegaConf.to_container(compose(*WORDS), resolve=True))
 
 
 def go(config: DictConfig, folder: Path) -> str:
@@ -75,7 +73,7 @@ def test_a_signal(
 @pytest.mark.parametrize("call", [2, 8])  # three evaluations of three calls
 def test_a_signal_to_one_of_two_processes(tmp_path: Path, call: int) -> None:
     runs = Runs(tmp_path / "runs")
-    words = [*WORDS, "+callbacks.evaluation.batch=2", "logger=none"]
+    words = [*WORDS, "logger=none"]
     ends = {}
     for name, inject in {"whole": (), "asked": ("ask_in_evaluation", 1, signal.SIGTERM, call)}.items():
         both = runs.several(2, *words, f"hydra.run.dir={tmp_path}/{name}", inject=inject)
