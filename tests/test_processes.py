@@ -4,11 +4,8 @@ import itertools
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from several_processes import ACCUMULATED, MODELS, PLAIN, RUNS, options_of, overrides, training
-from tiny import CONF, TRAIN_OVERRIDES
-
-from saddle.config import resolvers
+from tiny import TRAIN_OVERRIDES
 
 ALL = [*RUNS, *MODELS, *ACCUMULATED]
 
@@ -52,10 +49,9 @@ def test_runs_differ_so_that_the_comparison_means_something(pair):
 def test_no_choice_that_is_shipped_is_left_out():
     compared = {group: set() for group in PLAIN}
     runs = [overrides(name) for name in [*RUNS, *MODELS]]
-    resolvers.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with COMPOSER:
         for words in runs:
-            cfg = compose("train", [*TRAIN_OVERRIDES, *words], return_hydra_config=True)
+            cfg = COMPOSER.compose([*TRAIN_OVERRIDES, *words])
             for group, found in compared.items():
                 found |= {*cfg.penalty} if group == "penalty" else {cfg.hydra.runtime.choices.get(group)}
     for group, found in compared.items():

@@ -15,8 +15,6 @@ SMALL = {
     "damage": ("dcgan", "32"),
     "spoil": ("dcgan", "32"),
     "fill_the_disk": ("dcgan", "32"),
-    "second_process": ("dcgan", "32"),
-    "failing_resume": ("dcgan", "32"),
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from saddle.augment import Augment, NoAugment
@@ -24,14 +24,15 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 TRAIN_OVERRIDES = ["data=noise", "data.size=40", "logger=none", "trainer=cpu"]
 
 
+COMPOSER = Composer(CONF, "train")  # remembers the files that it has read
+
+
 def compose_config(*overrides: str) -> DictConfig:
     """The configuration of train.yaml with `overrides`, on a few random images."""
     resolvers.register()
-    with Composer(CONF, "train") as composer:
-        cfg = composer.compose([*TRAIN_OVERRIDES, *overrides])
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
+    with COMPOSER:
+        cfg = COMPOSER.compose([*TRAIN_OVERRIDES, *overrides])
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 class StopAfter(Callback):

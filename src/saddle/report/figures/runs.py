@@ -43,7 +43,7 @@ def training_curves(study: Study, by: int | None) -> Figure | None:
                 axes.plot(*median_curve(members), color=style.colour(n), lw=2.2)
         values = np.concatenate([y for _, y in curves.values()])
         limit_to_most(axes, values, study.logarithmic if name == study.score else None)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid()
         axes.set_xlabel("iteration")
         axes.set_title(name, fontweight="bold")
