@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 from several_processes import ACCUMULATED, MODELS, PLAIN, RUNS, options_of, overrides, training
-from tiny import TRAIN_OVERRIDES
+from tiny import COMPOSER, TRAIN_OVERRIDES
 
 ALL = [*RUNS, *MODELS, *ACCUMULATED]
 
